@@ -1,22 +1,21 @@
 //! The current settings. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
-//! default. A variable that is set but empty is an error.
+//! default. An empty variable counts as not set. An invalid one is an error of the commands that use it.
 
 use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use provision::DataDir;
 use records::Service;
-use store::postgres::DatabaseUrl;
 use tracing_subscriber::filter::LevelFilter;
 use upkeep::{Policy, maintenance::Limits};
 
 use crate::{
     arguments::SettingFlags,
-    dotenv::{DotEnv, Found},
-    environment::{self, libpq},
+    dotenv::{DotEnv, Found, Importance},
+    environment,
     exit::Failure,
     settings::{
-        Optional, Row, Variable,
+        AnyVariable, Optional, Row, Variable,
         table::{
             self, CHROMA_TOKEN, DATABASE_URL, Format, LOG_FORMAT, LOG_LEVEL, MAINTENANCE,
             MAINTENANCE_BUDGET_SECONDS, MAINTENANCE_INTERVAL_SECONDS, MAINTENANCE_QUIET_HOURS,
@@ -46,7 +45,14 @@ pub(crate) struct Setting {
     pub(crate) value: Option<String>,
     /// Where the value came from.
     pub(crate) origin: Origin,
+    /// Why it has no value although it is set.
+    problem: Option<String>,
 }
+
+/// A setting that a command uses and that is invalid or not trusted: an error of usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InvalidSetting(String);
 
 /// Everything that is configured.
 #[derive(Clone, Debug)]
@@ -75,40 +81,19 @@ impl Configuration {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When a value is empty, not Unicode or invalid; or when a line of `.env` that sets one cannot be read.
+    /// When a flag is empty. Other problems of a setting are errors where it is used.
     pub(crate) fn load(flags: &SettingFlags) -> Result<Self, Failure> {
         let current = env::current_dir().context("failed to find the current folder")?;
         let dot_env = DotEnv::find(&current, environment::variable);
         let mut remarks = dot_env.remarks();
-        let settings = table::rows()
-            .map(|row| {
-                let name = row.name;
-                let (value, origin) = if let Some(value) = row.flag.and_then(|flag| flags.value(flag)) {
-                    (Some(value.to_owned()), Origin::Flag)
-                } else if let Some(value) = env::var_os(name) {
-                    let value = value.into_string().map_err(|_| anyhow!("{name} is not Unicode text"))?;
-                    (Some(value), Origin::Environment)
-                } else {
-                    match from_file(&dot_env, row, &mut remarks)? {
-                        Some((value, origin)) => (Some(value), origin),
-                        None => (row.default()?, Origin::Default),
-                    }
-                };
-                let setting = Setting { row, value, origin };
-                if setting.value.as_deref().is_some_and(|value| value.trim().is_empty()) {
-                    let place = setting.place();
-                    return Err(anyhow!("{place} is set but empty: give it a value or unset it"));
-                }
-                Ok(setting)
-            })
+        let settings = table::variables()
+            .map(|variable| setting(variable, flags, &dot_env, &mut remarks))
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::usage)?;
         let missed = dot_env.skipped.iter().find(|skipped| skipped.is_missed);
         let missed = missed.map(|file| format!("`{}` was not read: {}", file.path.display(), file.reason));
         let distrust = dot_env.distrust().map(str::to_owned);
-        let configuration = Self { settings, remarks, distrust, missed };
-        configuration.check().map_err(Failure::usage)?;
-        Ok(configuration)
+        Ok(Self { settings, remarks, distrust, missed })
     }
 
     /// What was ignored in `.env` files, one sentence each, without values from the files.
@@ -144,81 +129,69 @@ impl Configuration {
     }
 
     /// The folder for Panopticon's files.
-    pub(crate) fn data_dir(&self) -> DataDir {
-        DataDir::new(self.value(&PANOPTICON_DATA_DIR).expect("there is a default"))
+    ///
+    /// # Errors
+    /// When the setting cannot be read, or its default cannot be found.
+    pub(crate) fn data_dir(&self) -> Result<DataDir, InvalidSetting> {
+        Ok(DataDir::new(self.value(&PANOPTICON_DATA_DIR)?.expect("there is a default")))
     }
 
     /// The user's copy of the model, if there is one.
-    pub(crate) fn model_dir(&self) -> Option<PathBuf> {
-        self.text(&PANOPTICON_MODEL_DIR).map(PathBuf::from)
-    }
-
-    /// Refuses `variable`, a directory that Chroma would open, if other users could have written the file that sets it:
-    /// their code in that directory would run as this user.
     ///
     /// # Errors
-    /// In that case.
-    pub(crate) fn refuse_untrusted_directory(&self, variable: &Optional<String>) -> Result<(), Failure> {
-        self.refuse_untrusted(variable, "a directory that Chroma opens")
+    /// When the setting cannot be read.
+    pub(crate) fn model_dir(&self) -> Result<Option<PathBuf>, InvalidSetting> {
+        Ok(self.text(&PANOPTICON_MODEL_DIR)?.map(PathBuf::from))
     }
 
-    /// Refuses `variable`, a server, if other users could have written the file that sets it and the server would get a
-    /// token that they do not have: one from the flag `token` or the environment.
+    /// The value of `variable`, which says where data are stored or read.
     ///
     /// # Errors
-    /// In that case.
-    pub(crate) fn refuse_untrusted_server(
+    /// When other users could have written it, or it cannot be read.
+    pub(crate) fn trusted<const D: bool>(
         &self,
-        variable: &Optional<String>,
-        token: Option<&str>,
-    ) -> Result<(), Failure> {
-        let is_in_file = |variable| matches!(self.setting(variable).origin, Origin::DotEnv(..));
-        let is_token_in_file = token.is_none() && is_in_file(&CHROMA_TOKEN);
-        match (self.chroma_token(token).is_some(), is_token_in_file, is_in_file(variable)) {
-            (true, false, true) => self.refuse_untrusted(variable, "a server that gets your token"),
-            (true, true, false) => {
-                self.refuse_untrusted(&CHROMA_TOKEN, "which gives access to a server that is named elsewhere")
-            }
-            _ => Ok(()),
-        }
+        variable: &Variable<String, D>,
+    ) -> Result<Option<&str>, InvalidSetting> {
+        self.refuse_untrusted(variable, "say where data are stored")?;
+        self.text(variable)
     }
 
     /// Refuses the storage of `service` if other users could have chosen it.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_untrusted_storage(&self, service: Service) -> Result<(), Failure> {
-        self.refuse_untrusted(storage_type(service), "where data is stored")
-    }
-
-    /// Refuses `url`, the value of `DATABASE_URL`, if other users could have written it and its server would get a secret
-    /// that they do not have.
-    ///
-    /// # Errors
-    /// In that case.
-    pub(crate) fn refuse_untrusted_database(&self, url: &DatabaseUrl) -> Result<(), Failure> {
-        match url.secret_from_elsewhere(libpq()) {
-            Some(secret) => {
-                let purpose = format!("a server that gets {secret}, which is not from that file");
-                self.refuse_untrusted(&DATABASE_URL, &purpose)
-            }
-            None => Ok(()),
-        }
+    pub(crate) fn refuse_untrusted_storage(&self, service: Service) -> Result<(), InvalidSetting> {
+        self.refuse_untrusted(storage_type(service), "say where data are stored")
     }
 
     fn refuse_untrusted<T, const D: bool>(
         &self,
         variable: &Variable<T, D>,
         purpose: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), InvalidSetting> {
         let setting = self.setting(variable);
         match (&setting.origin, &self.distrust) {
-            (Origin::DotEnv(..), Some(distrust)) => Err(Failure::usage(anyhow!(
-                "{} is not trusted to name {purpose}: {distrust}; set it in the environment",
-                setting.place()
-            ))),
+            (Origin::DotEnv(..), Some(distrust)) => {
+                let flag = setting.row.flag.map_or_else(String::new, |flag| format!(", with {flag}"));
+                Err(InvalidSetting(format!(
+                    "{} is not trusted to {purpose}: {distrust}; set it in the environment{flag}, or make the file and its folder yours and writable only by you (chown, chmod go-w)",
+                    setting.place()
+                )))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The settings that are refused where they are used, since other users could have written them: one sentence each.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        let Some(distrust) = &self.distrust else { return Vec::new() };
+        let is_refused = |setting: &&Setting| {
+            setting.row.importance == Importance::Checked && matches!(setting.origin, Origin::DotEnv(..))
+        };
+        let refused = self.settings.iter().filter(is_refused);
+        refused
+            .map(|setting| format!("{} is refused by commands that use it: {distrust}", setting.place()))
+            .collect()
     }
 
     /// `VECTOR_INDEX_TYPE` and `VECTOR_RECALL_TARGET`.
@@ -271,8 +244,14 @@ impl Configuration {
     }
 
     /// The text of `variable`, which may be secret; `None` if it is not set.
-    pub(crate) fn text<const D: bool>(&self, variable: &Variable<String, D>) -> Option<&str> {
-        self.value(variable).filter(|_| self.is_given(variable))
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn text<const D: bool>(
+        &self,
+        variable: &Variable<String, D>,
+    ) -> Result<Option<&str>, InvalidSetting> {
+        Ok(self.value(variable)?.filter(|_| self.is_given(variable)))
     }
 
     /// Whether a value is given for `variable`.
@@ -281,19 +260,19 @@ impl Configuration {
     }
 
     fn parsed<T, const D: bool>(&self, variable: &Variable<T, D>) -> anyhow::Result<Option<T>> {
-        let Some(value) = self.value(variable) else { return Ok(None) };
-        variable.parse(value).map(Some).ok_or_else(|| self.invalid(variable))
+        let Some(value) = self.value(variable)? else { return Ok(None) };
+        variable.parse(value).map(Some).ok_or_else(|| self.invalid(variable).into())
     }
 
     /// The error of an invalid `variable`. A value from a file is not repeated: it may be a secret.
-    fn invalid<T, const D: bool>(&self, variable: &Variable<T, D>) -> anyhow::Error {
+    fn invalid<T, const D: bool>(&self, variable: &Variable<T, D>) -> InvalidSetting {
         let (setting, expected) = (self.setting(variable), variable.expected());
-        match (&setting.origin, &setting.value) {
+        InvalidSetting(match (&setting.origin, &setting.value) {
             (Origin::DotEnv(..), _) | (_, None) => {
-                anyhow!("{} is invalid: expected {expected}", setting.place())
+                format!("{} is invalid: expected {expected}", setting.place())
             }
-            (_, Some(value)) => anyhow!("{variable} is `{}`: expected {expected}", setting.row.shown(value)),
-        }
+            (_, Some(value)) => format!("{variable} is `{}`: expected {expected}", setting.row.shown(value)),
+        })
     }
 
     /// The name of `variable` for errors: with file and line, if it is from a file.
@@ -302,12 +281,26 @@ impl Configuration {
     }
 
     /// The token for Chroma servers: `flag`, else `CHROMA_TOKEN`.
-    pub(crate) fn chroma_token<'a>(&'a self, flag: Option<&'a str>) -> Option<&'a str> {
-        flag.or_else(|| self.text(&CHROMA_TOKEN))
+    ///
+    /// # Errors
+    /// When other users could have written the variable, or it cannot be read.
+    pub(crate) fn chroma_token<'a>(
+        &'a self,
+        flag: Option<&'a str>,
+    ) -> Result<Option<&'a str>, InvalidSetting> {
+        if flag.is_some() {
+            return Ok(flag);
+        }
+        self.refuse_untrusted(&CHROMA_TOKEN, "give access to a server")?;
+        self.text(&CHROMA_TOKEN)
     }
 
-    fn value<T, const D: bool>(&self, variable: &Variable<T, D>) -> Option<&str> {
-        self.setting(variable).value.as_deref()
+    fn value<T, const D: bool>(&self, variable: &Variable<T, D>) -> Result<Option<&str>, InvalidSetting> {
+        let setting = self.setting(variable);
+        match &setting.problem {
+            Some(problem) => Err(InvalidSetting(problem.clone())),
+            None => Ok(setting.value.as_deref()),
+        }
     }
 
     fn setting<T, const D: bool>(&self, variable: &Variable<T, D>) -> &Setting {
@@ -315,7 +308,14 @@ impl Configuration {
         self.settings.iter().find(|setting| setting.row.name == name).expect("every row is loaded")
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Checks the settings that more than one command uses.
+    ///
+    /// # Errors
+    /// When one of them is invalid, or any cannot be read.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if let Some(problem) = self.settings.iter().find_map(|setting| setting.problem.clone()) {
+            return Err(InvalidSetting(problem).into());
+        }
         for service in Service::ALL {
             self.get(storage_type(service))?;
         }
@@ -335,30 +335,84 @@ impl Setting {
     }
 }
 
-/// The value of a variable in the file. One that is not trusted is added to `remarks`.
+/// The value of `variable` and its origin.
+///
+/// # Errors
+/// When its flag is empty.
+fn setting(
+    variable: &'static dyn AnyVariable,
+    flags: &SettingFlags,
+    dot_env: &DotEnv,
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Setting> {
+    let row = variable.row();
+    if let Some((flag, value)) = row.flag.and_then(|flag| Some((flag, flags.value(flag)?))) {
+        if value.trim().is_empty() {
+            return Err(anyhow!("{flag} is empty: give it a value, or leave it out"));
+        }
+        return Ok(Setting { row, value: Some(value.to_owned()), origin: Origin::Flag, problem: None });
+    }
+    if let Some(value) = env::var_os(row.name) {
+        match value.into_string() {
+            Ok(value) if value.trim().is_empty() => {}
+            Ok(value) => {
+                return Ok(Setting { row, value: Some(value), origin: Origin::Environment, problem: None });
+            }
+            Err(_) => {
+                let problem = Some(format!("{} is not Unicode text", row.name));
+                return Ok(Setting { row, value: None, origin: Origin::Environment, problem });
+            }
+        }
+    }
+    if let Some(setting) = from_file(dot_env, variable, remarks) {
+        return Ok(setting);
+    }
+    let (value, problem) = match row.default() {
+        Ok(value) => (value, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(Setting { row, value, origin: Origin::Default, problem })
+}
+
+/// The variable as the file sets it. A value that is not trusted, or another program's, is added to `remarks`.
 fn from_file(
     dot_env: &DotEnv,
-    row: &Row,
+    variable: &'static dyn AnyVariable,
     remarks: &mut Vec<String>,
-) -> anyhow::Result<Option<(String, Origin)>> {
-    let name = row.name;
-    let (Some((line, found)), Some(path)) = (dot_env.get(name, row.importance), dot_env.path()) else {
-        return Ok(None);
+) -> Option<Setting> {
+    let row = variable.row();
+    let ((line, found), path) = (dot_env.get(row.name, row.importance)?, dot_env.path()?);
+    let place = format!("{} in line {line} of `{}`", row.name, path.display());
+    let set = |value, problem| {
+        let origin = Origin::DotEnv(path.to_owned(), line);
+        Some(Setting { row, value, origin, problem })
     };
     match found {
-        Found::Value(value) => Ok(Some((value, Origin::DotEnv(path.to_owned(), line)))),
+        Found::Value(value) if !row.is_generic || variable.accepts(&value) => set(Some(value), None),
+        Found::Value(_) => {
+            let expected = variable.expected();
+            remarks.push(format!(
+                "{place} is not used, since it seems to be for another program: expected {expected}"
+            ));
+            None
+        }
         Found::Untrusted(why) => {
-            remarks.push(format!("{name} in line {line} of `{}` is not used: {why}", path.display()));
-            Ok(None)
+            remarks.push(format!("{place} is not used: {why}"));
+            None
+        }
+        Found::Unreadable if row.is_generic => {
+            remarks.push(format!("{place} is not used: it cannot be read"));
+            None
         }
         Found::Unreadable => {
             let distrust = dot_env.distrust().map_or_else(String::new, |distrust| {
                 format!(", and without references to environment variables, since {distrust}")
             });
-            Err(anyhow!(
-                "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it begins or ends with spaces or has line breaks{distrust}",
-                path.display()
-            ))
+            let problem = format!(
+                "{place} cannot be read: expected {}=value, in quotes if it begins or ends with spaces or has line breaks{distrust}",
+                row.name
+            );
+            set(None, Some(problem))
         }
     }
 }

@@ -91,7 +91,7 @@ impl Connection {
 
 /// `DATABASE_URL`, completed by libpq's environment variables.
 fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure> {
-    let Some(url) = configuration.text(&DATABASE_URL) else {
+    let Some(url) = configuration.trusted(&DATABASE_URL)? else {
         configuration.refuse_uncertain_default(&DATABASE_URL)?;
         return Ok(None);
     };
@@ -99,13 +99,12 @@ fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure
         Failure::usage(error).context(format!("{} cannot be used", configuration.place(&DATABASE_URL)))
     };
     let url = DatabaseUrl::parse(url).map_err(failed)?;
-    configuration.refuse_untrusted_database(&url)?;
     Ok(Some(url.with_variables(libpq()).map_err(failed)?.to_url()))
 }
 
 /// Starts the embedded server, and prints its folder on standard error.
 pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Server, Failure> {
-    let options = ServerOptions::in_data_dir(&configuration.data_dir());
+    let options = ServerOptions::in_data_dir(&configuration.data_dir()?);
     eprintln!(
         "using the embedded PostgreSQL in {}; set {DATABASE_URL} to use another",
         options.cluster.display()
@@ -114,8 +113,8 @@ pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Serv
 }
 
 /// Whether the embedded server exists already, so that using it creates nothing.
-pub(crate) fn has_embedded_cluster(configuration: &Configuration) -> bool {
-    ServerOptions::in_data_dir(&configuration.data_dir()).has_cluster()
+pub(crate) fn has_embedded_cluster(configuration: &Configuration) -> Result<bool, Failure> {
+    Ok(ServerOptions::in_data_dir(&configuration.data_dir()?).has_cluster())
 }
 
 /// Runs setup work, which waits for programs and downloads, away from the async threads.

@@ -4,7 +4,7 @@ use std::process;
 
 use records::cut_short;
 
-use crate::{output::visible, remedy};
+use crate::{configuration::InvalidSetting, output::visible, remedy};
 
 /// Characters of one cause. Ours are shorter; what has more repeats what came from outside.
 const CAUSE_CHARACTERS: usize = 16_000;
@@ -123,7 +123,14 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { code: ExitCode::Failed, error, hint: None }
+        let code = if error.is::<InvalidSetting>() { ExitCode::Usage } else { ExitCode::Failed };
+        Self { code, error, hint: None }
+    }
+}
+
+impl From<InvalidSetting> for Failure {
+    fn from(error: InvalidSetting) -> Self {
+        Self::usage(error)
     }
 }
 

@@ -51,7 +51,7 @@ impl Location {
         if is_server_url(text) {
             let url =
                 Url::parse(text).context("expected a persist directory or the URL of a Chroma server")?;
-            let token = configuration.chroma_token(scope.token.as_deref()).map(token).transpose()?;
+            let token = configuration.chroma_token(scope.token.as_deref())?.map(token).transpose()?;
             let options = ServerOptions {
                 tenant: scope.tenant.clone(),
                 database: scope.database.clone(),

@@ -248,7 +248,6 @@ async fn invalid_configuration_aborts_startup_with_one_line_and_without_fallback
             (&["query"], "PANOPTICON_MAX_STREAMS", "0", 2, "expected a whole number from 1"),
             (&["query"], "PANOPTICON_SHUTDOWN_SECONDS", "-1", 2, "expected a whole number of seconds"),
             (&["query"], "PANOPTICON_CORS_ORIGINS", "*", 2, "invalid origin `*`"),
-            (&["query"], "API_KEY", "", 2, "API_KEY is set but empty"),
             (&["query"], "LOG_FORMAT", "xml", 2, "expected text or json"),
             (&["gateway"], "QUERY_STORAGE_URL", "http://127.0.0.1:1", 2, "EVALUATION_STORAGE_URL is not set"),
             (&["gateway"], "QUERY_STORAGE_URL", "u:s3cret@h", 2, "QUERY_STORAGE_URL is not the URL"),

@@ -10,6 +10,8 @@ use crate::{
 };
 
 pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
+    configuration.check()?;
+    let remarks = [configuration.remarks(), &configuration.refusals()].concat();
     if as_json {
         let mut settings: serde_json::Map<String, serde_json::Value> = configuration
             .settings()
@@ -19,8 +21,8 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
                 (setting.row.name.to_owned(), value)
             })
             .collect();
-        if !configuration.remarks().is_empty() {
-            settings.insert("remarks".to_owned(), configuration.remarks().into());
+        if !remarks.is_empty() {
+            settings.insert("remarks".to_owned(), remarks.into());
         }
         print_json(&serde_json::Value::from(settings))?;
         return Ok(ExitCode::Complete);
@@ -30,7 +32,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
         let origin = origin(setting).map_or_else(String::new, |origin| format!("  [{}]", visible(&origin)));
         print(&format!("{:<37} {}{origin}", setting.row.name, visible(&value)))?;
     }
-    for remark in configuration.remarks() {
+    for remark in &remarks {
         print(&visible(remark))?;
     }
     Ok(ExitCode::Complete)

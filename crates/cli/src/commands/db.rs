@@ -25,7 +25,7 @@ pub(crate) async fn run(configuration: &Configuration, command: DbCommand) -> Re
             psql(start_embedded(configuration).await?, &database, arguments).await
         }
         DbCommand::Stop => {
-            let options = ServerOptions::in_data_dir(&configuration.data_dir());
+            let options = ServerOptions::in_data_dir(&configuration.data_dir()?);
             let folder = options.cluster.clone();
             let was_running = blocking(move || Server::stop_cluster(&options)).await?;
             let state = if was_running { "stopped" } else { "was not running" };

@@ -43,7 +43,7 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     let connection = Connection::on(server, &demo_url).await?;
     connection.database.prepare_schema().await?;
 
-    let folder = configuration.data_dir().own_folder("sample")?;
+    let folder = configuration.data_dir()?.own_folder("sample")?;
     print(&format!(
         "Three Chroma directories, unpacked into {}, become PostgreSQL tables:",
         folder.display()

@@ -44,7 +44,7 @@ pub(crate) async fn run(
         .build()
         .context("failed to create the HTTP client")?;
     let mut request = client.get(url);
-    if let Some(key) = configuration.text(&API_KEY) {
+    if let Some(key) = configuration.text(&API_KEY)? {
         // Without it, the answer does not say what is not ready.
         request = request.header("x-api-key", key);
     }

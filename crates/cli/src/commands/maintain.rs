@@ -3,9 +3,12 @@
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use store::postgres::Database;
-use upkeep::maintenance::{
-    Done, Ending, Event, Maintenance, Outcome, Plan, Round, action_to_json, maintain, observe, plan,
-    plan_to_json, watched_tables,
+use upkeep::{
+    Policy,
+    maintenance::{
+        Done, Ending, Event, Maintenance, Outcome, Plan, Round, action_to_json, maintain, observe, plan,
+        plan_to_json, watched_tables,
+    },
 };
 
 use super::index::IndexProgress;
@@ -23,12 +26,12 @@ pub(crate) async fn run(
     arguments: &MaintainArguments,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    let settings = configuration.maintenance().map_err(Failure::usage)?;
+    let (settings, policy) = (configuration.maintenance()?, configuration.index_policy()?);
     let connection = tokio::select! {
         connection = Connection::open(configuration) => connection?,
         () = signals.next() => return Ok(ExitCode::Interrupted),
     };
-    let carried_out = carry_out(&connection.database, configuration, &settings, (arguments, signals));
+    let carried_out = carry_out(&connection.database, &policy, &settings, (arguments, signals));
     let done = Box::pin(carried_out).await;
     connection.close().await?;
     done
@@ -36,11 +39,11 @@ pub(crate) async fn run(
 
 async fn carry_out(
     database: &Database,
-    configuration: &Configuration,
+    policy: &Policy,
     settings: &MaintenanceSettings,
     (arguments, signals): (&MaintainArguments, &mut Signals),
 ) -> Result<ExitCode, Failure> {
-    let (policy, only) = (configuration.index_policy()?, arguments.table.as_deref());
+    let only = arguments.table.as_deref();
     if let Some(name) = only {
         let known = watched_tables(database).await?;
         if !known.iter().any(|table| table == name) {
@@ -50,7 +53,7 @@ async fn carry_out(
     }
     if arguments.dry_run {
         let observed = observe(database, &settings.limits, only).await?;
-        print_plan(&plan(&observed, &policy, &settings.limits), arguments.json)?;
+        print_plan(&plan(&observed, policy, &settings.limits), arguments.json)?;
         return Ok(ExitCode::Complete);
     }
     loop {
@@ -61,7 +64,7 @@ async fn carry_out(
             Event::Index(event) => progress.show(event),
         };
         let limits = &settings.limits;
-        let maintenance = Maintenance { database, policy: &policy, limits, only, observer: &observer };
+        let maintenance = Maintenance { database, policy, limits, only, observer: &observer };
         let round = Box::pin(maintain(maintenance, signals.next())).await;
         progress.finish();
         match round? {

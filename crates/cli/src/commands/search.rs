@@ -79,10 +79,10 @@ pub(crate) struct Question<'a> {
 
 /// The model, downloaded unless the user has a copy.
 pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, Failure> {
-    let folder = match configuration.model_dir() {
+    let folder = match configuration.model_dir()? {
         Some(folder) => folder,
         None => {
-            let data_dir = configuration.data_dir();
+            let data_dir = configuration.data_dir()?;
             blocking(move || provision::ensure_model(&data_dir, &setup_line)).await?
         }
     };
@@ -91,9 +91,9 @@ pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, F
 
 /// The model, if its files are on this machine.
 pub(crate) async fn open_present_model(configuration: &Configuration) -> Result<Option<Model>, Failure> {
-    let folder = match configuration.model_dir() {
+    let folder = match configuration.model_dir()? {
         Some(folder) => Some(folder),
-        None => provision::present_model(&configuration.data_dir())?,
+        None => provision::present_model(&configuration.data_dir()?)?,
     };
     match folder {
         Some(folder) => load_model(folder).await.map(Some),

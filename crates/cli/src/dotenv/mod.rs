@@ -110,7 +110,7 @@ impl DotEnv {
         self.read.as_ref()?.distrust.as_deref()
     }
 
-    /// The line and the value of `name`; the value of a delicate setting only if the file is trusted.
+    /// The line and the value of `name`, unless it is empty; the value of a delicate setting only if the file is trusted.
     pub(crate) fn get(&self, name: &str, importance: Importance) -> Option<(usize, Found)> {
         let file = self.read.as_ref()?;
         let bound = file.variables.bound.get(name);
@@ -125,7 +125,7 @@ impl DotEnv {
             return Some((line, Found::Unreadable));
         }
         let (line, value) = bound?;
-        let value = value.as_ref()?;
+        let value = value.as_ref().filter(|value| !value.trim().is_empty())?;
         let found = match (&file.distrust, importance) {
             (Some(distrust), Importance::Delicate) => Found::Untrusted(distrust.clone()),
             _ if !file.is_unicode && value.contains(char::REPLACEMENT_CHARACTER) => Found::Unreadable,
@@ -263,7 +263,8 @@ mod tests {
             "the open quote of X includes it"
         );
         assert_eq!(value("export NAME\n"), None);
-        assert_eq!(value("NAME=\n"), is(1, ""));
+        assert_eq!(value("NAME=\n"), None);
+        assert_eq!(value("NAME=a\nNAME=' '\n"), None);
         assert_eq!(value("X='NAME=a\n"), None);
     }
 

@@ -4,4 +4,4 @@ pub(crate) mod help;
 pub(crate) mod table;
 mod variable;
 
-pub(crate) use self::variable::{Optional, Row, Variable};
+pub(crate) use self::variable::{AnyVariable, Optional, Row, Variable};

@@ -34,6 +34,11 @@ impl Section {
     }
 }
 
+/// All variables, in the order in which `panopticon config` prints them.
+pub(crate) fn variables() -> impl Iterator<Item = &'static dyn AnyVariable> {
+    SECTIONS.iter().flat_map(|section| section.variables).copied()
+}
+
 /// All rows, in the order in which `panopticon config` prints them.
 pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
     SECTIONS.iter().flat_map(Section::rows)
@@ -125,8 +130,8 @@ table! {
                 .otherwise("downloaded into the data folder").flag("--model-dir");
         LOG_LEVEL: Variable<LevelFilter> =
             variable(LEVEL, "`ERROR`, `WARNING`, `INFO`, `DEBUG` or `TRACE`; `INFO` logs one line for each request.")
-                .or("WARNING").harmless();
-        LOG_FORMAT: Variable<Format> = variable(FORMAT, "`text` or `json`.").or("text").harmless();
+                .or("WARNING").harmless().generic();
+        LOG_FORMAT: Variable<Format> = variable(FORMAT, "`text` or `json`.").or("text").harmless().generic();
     }
     "serve" {
         API_KEY: Optional<String> =
@@ -331,7 +336,7 @@ mod tests {
 
     #[test]
     fn defaults_are_valid_and_documented() {
-        for variable in SECTIONS.iter().flat_map(|section| section.variables) {
+        for variable in variables() {
             let row = variable.row();
             let default = row.default().expect("this machine has a home folder");
             assert!(default.is_none_or(|text| variable.accepts(&text)), "{}", row.name);

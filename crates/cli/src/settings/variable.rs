@@ -35,6 +35,8 @@ pub(crate) struct Row {
     pub(crate) flag: Option<&'static str>,
     /// Whether it is trusted in a file that other users can write.
     pub(crate) importance: Importance,
+    /// Whether other programs have a variable of this name, so that an invalid value in a file is one of theirs.
+    pub(crate) is_generic: bool,
     mask: Mask,
     default: Fallback,
     /// What happens without the variable, if a default value does not express it.
@@ -67,7 +69,10 @@ enum Fallback {
 pub(super) const fn variable<T>(kind: Kind<T>, doc: &'static str) -> Optional<T> {
     let (name, mask, default) = ("", Mask::Nothing, Fallback::None);
     let importance = Importance::Delicate;
-    Variable { row: Row { name, doc, flag: None, importance, mask, default, otherwise: None }, kind }
+    Variable {
+        row: Row { name, doc, flag: None, importance, is_generic: false, mask, default, otherwise: None },
+        kind,
+    }
 }
 
 impl<T> Kind<T> {
@@ -119,6 +124,11 @@ impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
         Self { row: Row { importance: Importance::Checked, ..self.row }, ..self }
     }
 
+    /// Other programs have a variable of this name.
+    pub(super) const fn generic(self) -> Self {
+        Self { row: Row { is_generic: true, ..self.row }, ..self }
+    }
+
     pub(super) const fn mask(self, mask: Mask) -> Self {
         Self { row: Row { mask, ..self.row }, ..self }
     }
@@ -151,8 +161,11 @@ impl<T, const HAS_DEFAULT: bool> fmt::Display for Variable<T, HAS_DEFAULT> {
 pub(crate) trait AnyVariable: Sync {
     fn row(&self) -> &Row;
 
-    #[cfg(test)]
+    /// Whether `text` is a valid value.
     fn accepts(&self, text: &str) -> bool;
+
+    /// The valid values, for messages.
+    fn expected(&self) -> &'static str;
 }
 
 impl<T, const HAS_DEFAULT: bool> AnyVariable for Variable<T, HAS_DEFAULT> {
@@ -160,9 +173,12 @@ impl<T, const HAS_DEFAULT: bool> AnyVariable for Variable<T, HAS_DEFAULT> {
         &self.row
     }
 
-    #[cfg(test)]
     fn accepts(&self, text: &str) -> bool {
         self.parse(text).is_some()
+    }
+
+    fn expected(&self) -> &'static str {
+        self.kind.expected
     }
 }
 

@@ -48,10 +48,10 @@ pub(crate) async fn run(
     arguments: &BackupArguments,
 ) -> Result<ExitCode, Failure> {
     refuse_other_server(configuration, "backup")?;
-    if !has_embedded_cluster(configuration) {
+    if !has_embedded_cluster(configuration)? {
         return Err(Failure::usage(anyhow!(
             "there is no embedded server to back up in `{}`: set {PANOPTICON_DATA_DIR} to the folder that has it",
-            configuration.data_dir().path().display()
+            configuration.data_dir()?.path().display()
         )));
     }
     let partial = Partial::create(&arguments.folder)?;
@@ -107,7 +107,7 @@ pub(super) fn rows(manifest: &Manifest) -> String {
 
 /// Refuses to work if the database is elsewhere.
 pub(super) fn refuse_other_server(configuration: &Configuration, command: &str) -> Result<(), Failure> {
-    match configuration.text(&DATABASE_URL) {
+    match configuration.text(&DATABASE_URL)? {
         Some(_) => Err(Failure::usage(anyhow!(
             "`panopticon {command}` is for the embedded server, and {DATABASE_URL} names another: unset it, or use pg_dump and pg_restore with that server"
         ))),

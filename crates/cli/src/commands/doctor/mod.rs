@@ -19,7 +19,7 @@ use crate::{
 
 pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
     let policy = configuration.index_policy()?;
-    if configuration.text(&DATABASE_URL).is_none() && !has_embedded_cluster(configuration) {
+    if configuration.text(&DATABASE_URL)?.is_none() && !has_embedded_cluster(configuration)? {
         return Err(Failure::usage(anyhow!(
             "there is no database to examine yet: set {DATABASE_URL}, or create the embedded one with `panopticon db url`"
         )));

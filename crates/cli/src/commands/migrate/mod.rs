@@ -53,11 +53,12 @@ async fn migrate(
     sources: &mut Vec<String>,
 ) -> Result<Report, Failure> {
     let transfer = &arguments.transfer;
+    let index_policy = configuration.index_policy()?;
     // All sources are opened before anything is written, so that a wrong path stops the whole command.
     let work = Work::open(configuration, transfer, sources).await?;
     if arguments.dry_run
-        && configuration.text(&DATABASE_URL).is_none()
-        && !has_embedded_cluster(configuration)
+        && configuration.text(&DATABASE_URL)?.is_none()
+        && !has_embedded_cluster(configuration)?
     {
         return Err(Failure::usage(anyhow!(
             "--dry-run changes nothing, and there is no database to compare with yet: set {DATABASE_URL}, or create the embedded one with `panopticon db url`"
@@ -82,7 +83,7 @@ async fn migrate(
         batch_rows: arguments.batch_rows as usize,
         spool_bytes: defaults.spool_bytes,
         embed,
-        index_policy: configuration.index_policy()?,
+        index_policy,
     };
     let report = match work {
         Work::Transfers(transfers) => migrate_with_progress(&connection.database, transfers, &options).await,

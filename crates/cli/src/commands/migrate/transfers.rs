@@ -16,7 +16,7 @@ use crate::{
     settings::table::{
         CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY, persist_directory,
     },
-    source::{self, Location, Selection, is_server_url},
+    source::{self, Location, Selection},
 };
 
 /// PostgreSQL truncates longer names silently.
@@ -117,12 +117,9 @@ fn service_source(
     }
     let variable = persist_directory(service);
     let path = configuration
-        .text(variable)
+        .trusted(variable)?
         .ok_or_else(|| anyhow!("no Chroma directory for {service}: add --from DIR, or set {variable}"))
         .map_err(Failure::usage)?;
-    if is_server_url(path) {
-        configuration.refuse_untrusted_server(variable, arguments.scope.token.as_deref())?;
-    }
     Ok(PathBuf::from(path))
 }
 

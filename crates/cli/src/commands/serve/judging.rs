@@ -67,9 +67,11 @@ pub(super) fn judging(
         outputs,
         embedder: Arc::clone(embedder),
         providers: PROVIDERS
-            .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
-            .map(|access| trusting(access, tls.as_ref()))
-            .into(),
+            .into_iter()
+            .map(|(config, key, base_url)| {
+                Ok(trusting(provider(configuration, config, key, base_url)?, tls.as_ref()))
+            })
+            .collect::<Result<_, Failure>>()?,
         temperature: configuration.get(&MODEL_DEFAULT_TEMPERATURE).map_err(Failure::usage)?,
         patience: Patience {
             calls_at_once: configuration.get(&MODEL_MAX_CONCURRENCY).map_err(Failure::usage)?,
@@ -88,15 +90,15 @@ fn provider(
     config: Provider,
     key: &'static Optional<String>,
     base_url: &Variable<String>,
-) -> ProviderAccess {
-    let secret = configuration.text(key).map(SecretString::from);
-    match (secret, configuration.text(base_url)) {
+) -> Result<ProviderAccess, Failure> {
+    let secret = configuration.text(key)?.map(SecretString::from);
+    Ok(match (secret, configuration.text(base_url)?) {
         (None, None) => ProviderAccess::NoKey { provider: config(None).name, setting: key.name() },
         (secret, None) => ProviderAccess::Ready(config(secret)),
         (secret, Some(url)) => {
             ProviderAccess::Ready(ProviderConfig { base_url: url.to_owned(), ..config(secret) })
         }
-    }
+    })
 }
 
 /// With `tls` of the system's certificates, if there are any; without them, the provider's client reports the reason.
@@ -122,7 +124,7 @@ fn source(
     let upstream = upstream(configuration, service).map_err(Failure::usage)?;
     Ok(Arc::new(RemoteService {
         upstream: upstream.expect("a storage without a URL was opened"),
-        key: configuration.text(&API_KEY).map(SecretString::from),
+        key: configuration.text(&API_KEY)?.map(SecretString::from),
         client: http_client()?,
     }))
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     let settings = Settings::gather(configuration, arguments).map_err(Failure::usage)?;
-    let endpoint = configuration.text(&OTEL_EXPORTER_OTLP_ENDPOINT);
+    let endpoint = configuration.text(&OTEL_EXPORTER_OTLP_ENDPOINT)?;
     let traces = endpoint.map(Traces::start).transpose().map_err(Failure::usage)?;
     let (level, format) = configuration.logging()?;
     logging::start(level, format, traces.as_ref().map(Traces::layer));

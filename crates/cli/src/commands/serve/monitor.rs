@@ -50,7 +50,7 @@ fn monitor_config(configuration: &Configuration) -> anyhow::Result<Option<Monito
 
 /// The webhook that receives alerts.
 fn webhook(configuration: &Configuration) -> Result<Option<Webhook>, Failure> {
-    let Some(url) = configuration.text(&VECTOR_ALERT_WEBHOOK_URL) else { return Ok(None) };
+    let Some(url) = configuration.text(&VECTOR_ALERT_WEBHOOK_URL)? else { return Ok(None) };
     // The text is a secret.
     if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         return Err(Failure::usage(anyhow!(

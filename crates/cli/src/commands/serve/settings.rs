@@ -120,7 +120,7 @@ impl Settings {
 }
 
 fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> {
-    let cors_origins = match configuration.text(&PANOPTICON_CORS_ORIGINS) {
+    let cors_origins = match configuration.text(&PANOPTICON_CORS_ORIGINS)? {
         Some(origins) => Origins::parse(origins).map_err(|error| {
             let place = configuration.place(&PANOPTICON_CORS_ORIGINS);
             match place == PANOPTICON_CORS_ORIGINS.name() {
@@ -131,10 +131,10 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         })?,
         None => Origins::default(),
     };
-    let hosts = configuration.text(&PANOPTICON_ALLOWED_HOSTS).map(Hosts::parse);
+    let hosts = configuration.text(&PANOPTICON_ALLOWED_HOSTS)?.map(Hosts::parse);
     let hosts = hosts.transpose().with_context(|| format!("{PANOPTICON_ALLOWED_HOSTS} is invalid"))?;
     Ok(ServerConfig {
-        api_key: configuration.text(&API_KEY).map(ApiKey::new),
+        api_key: configuration.text(&API_KEY)?.map(ApiKey::new),
         cors_origins,
         allowed_hosts: AllowedHosts::Local(hosts.unwrap_or_default()),
         max_body_bytes: configuration.get(&PANOPTICON_MAX_BODY_BYTES)?,
@@ -148,7 +148,7 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
 /// The URL of `service`, if it runs separately.
 pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Option<Upstream>> {
     let name = service_url(service);
-    let Some(url) = configuration.text(name) else { return Ok(None) };
+    let Some(url) = configuration.text(name)? else { return Ok(None) };
     // The text may hold a password.
     let is_http =
         Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none());

@@ -74,7 +74,10 @@ impl Opened {
         let needs_database =
             kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
         if needs_database {
-            let limits = limits(configuration).map_err(Failure::usage)?;
+            let limits = limits(configuration)?;
+            // They are used later: an invalid value should end the command at once.
+            configuration.index_policy()?;
+            configuration.maintenance()?;
             let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
             self.embedded = server.map(|server| Watched::begin(server, supervisor));
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
@@ -144,17 +147,16 @@ async fn chroma(
     service: Service,
     own: &Arc<OwnChromas>,
 ) -> Result<(ServerOptions, Option<Arc<OwnChroma>>), Failure> {
+    configuration.refuse_untrusted_storage(service)?;
     let name = persist_directory(service);
-    let Some(place) = configuration.text(name) else {
+    let Some(place) = configuration.trusted(name)? else {
         let storage_type = storage_type(service);
         return Err(Failure::usage(anyhow!(
             "{storage_type} is `chroma`, and {name} is not set: set it to a directory, or to the URL of a Chroma server"
         )));
     };
     if is_server_url(place) {
-        configuration.refuse_untrusted_server(name, None)?;
-        configuration.refuse_untrusted_storage(service)?;
-        let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
+        let token = configuration.chroma_token(None)?.map(token).transpose().map_err(Failure::usage)?;
         return Ok((ServerOptions { token, ..ServerOptions::new(place) }, None));
     }
     let directory = PathBuf::from(place);
@@ -163,8 +165,6 @@ async fn chroma(
             "{name} is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
         )));
     }
-    configuration.refuse_untrusted_directory(name)?;
-    configuration.refuse_untrusted_storage(service)?;
     let is_upgrade = configuration.get(&PANOPTICON_CHROMA_UPGRADE).map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
     let chroma = start_own(own, directory, consent).await.map_err(|error| match error {

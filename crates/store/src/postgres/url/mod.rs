@@ -56,21 +56,6 @@ impl DatabaseUrl {
         Ok(self)
     }
 
-    /// The source of the password if it is not in the URL; `variables` are libpq's.
-    pub fn secret_from_elsewhere(&self, variables: &[(String, String)]) -> Option<&'static str> {
-        let is_given = |name| {
-            let is_set = |(variable, value): &(String, String)| {
-                libpq_parameter(variable) == Some(name) && !value.is_empty()
-            };
-            self.value(name).is_some_and(|value| !value.is_empty()) || variables.iter().any(is_set)
-        };
-        if is_given("sslcert") || is_given("sslkey") {
-            return Some("a client certificate");
-        }
-        // Without a password in the URL, one from a variable or a file is sent, if there is one.
-        self.value("password").is_none_or(str::is_empty).then_some("a password")
-    }
-
     /// The URL without secrets, for messages.
     pub fn masked(&self) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| {

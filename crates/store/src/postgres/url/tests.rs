@@ -246,35 +246,3 @@ proptest! {
         prop_assert_eq!(url.password.as_deref(), Some(password.as_str()));
     }
 }
-
-#[test]
-fn url_that_has_its_own_password_and_names_no_key_takes_no_secret_from_elsewhere() {
-    let secret = |url: &str, set: &[(&str, &str)]| {
-        let set: Vec<(String, String)> =
-            set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        DatabaseUrl::parse(url).expect(url).secret_from_elsewhere(&set)
-    };
-    for url in ["postgresql://u:p@h/d", "postgresql://u@h/d?password=p", "postgresql:///d?user=u&password=p"]
-    {
-        assert_eq!(
-            secret(url, &[("PGPASSWORD", "x"), ("PGPASSFILE", "/x"), ("PGSSLKEY", "")]),
-            None,
-            "{url}"
-        );
-        assert_eq!(secret(url, &[("PGSSLKEY", "/key")]), Some("a client certificate"), "{url}");
-    }
-    for url in [
-        "postgresql://u@h/d",
-        "postgresql://u:@h/d",
-        "postgresql://u@h/d?password=",
-        "postgresql://u@h/d?passfile=/home/u/.pgpass",
-        "postgresql://u:p@h/d?password=",
-        "postgresql:///",
-    ] {
-        assert_eq!(secret(url, &[]), Some("a password"), "{url}");
-    }
-    for name in ["sslkey", "sslcert", "ssl-key", "ssl-cert"] {
-        let url = format!("postgresql://u:p@h/d?{name}=/home/u/key");
-        assert_eq!(secret(&url, &[]), Some("a client certificate"), "{url}");
-    }
-}
