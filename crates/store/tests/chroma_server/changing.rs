@@ -23,9 +23,7 @@ async fn records_that_moved_to_a_page_already_read_are_read() {
     assert_eq!(ids(&records).len(), 20, "{:?}", ids(&records));
     expect_test::expect![[r#"
         [
-            "source_changed: the collection changed while it was read: 3 records that were read are gone \
-                (`r000`, `r001`, `r002`); 1 pages had shifted and were requested again; every record that \
-                existed throughout was read, and updated ones in the state at some moment during the read",
+            "source_changed: the collection changed while it was read: 3 records that were read are gone (`r000`, `r001`, `r002`); 1 pages had shifted and were requested again; every record that existed throughout was read, and updated ones in the state at some moment during the read",
         ]
     "#]]
     .assert_debug_eq(&warnings(&report));
