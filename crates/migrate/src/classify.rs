@@ -52,7 +52,7 @@ pub(crate) struct Tally {
     pub(crate) defaults: Defaults,
     pub(crate) zero_vectors: Examples,
     pub(crate) embedded: u64,
-    /// Whether a vector to be written exceeds the range of half precision.
+    /// Whether half precision cannot hold a vector to be written.
     pub(crate) exceeds_half: bool,
     /// Ids of rows of another collection.
     pub(crate) of_others: Examples,

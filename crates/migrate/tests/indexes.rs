@@ -202,6 +202,39 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
     assert!(plan.is_empty() && plan.wanted == Wanted::OutOfRange, "{plan}");
 }
 
+/// Half precision takes such components as zero, and an index for cosine distance leaves zero vectors out.
+#[tokio::test]
+async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one_that_is_there() {
+    let (test_database, database) = empty().await;
+    let records = table("tiny", DistanceSpace::Cosine, 2_001);
+    let scaled =
+        |seed, scale: f32| vector(seed, 2_001).into_iter().map(|component| component * scale).collect();
+    let directory = Directory::with("tiny", DistanceSpace::Cosine, &entries(0..3, 2_001));
+    migrate(&database, directory.path(), &records).await;
+    fill(&test_database, &records, 10_000).await;
+    directory.put("tiny", &[Entry::new("one more", scaled(9, 1.0))]);
+    let report = migrate(&database, directory.path(), &records).await;
+    assert!(report.index.is_some_and(|plan| plan.built().is_some()), "half precision holds all");
+
+    // By our own hand, and by another's.
+    directory.put("tiny", &[Entry::new("tiny", scaled(10, 1e-8))]);
+    let report = migrate(&database, directory.path(), &records).await;
+    let wanted = report.index.as_ref().map(|plan| plan.wanted);
+    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::OutOfRange)));
+    assert_eq!(vector_indexes(&test_database, "tiny").await, "");
+    test_database
+        .execute(
+            "create index mine on tiny using ivfflat ((embedding::halfvec(2001)) halfvec_cosine_ops)
+            with (lists = 1)",
+        )
+        .await;
+    let policy = upkeep::Policy::default();
+    let applied =
+        upkeep::apply(&database, &records, &policy, &|_| {}).await.expect("the plan is carried out");
+    assert_eq!(applied.plan.wanted, Wanted::OutOfRange, "{}", applied.plan);
+    assert_eq!(vector_indexes(&test_database, "tiny").await, "");
+}
+
 #[tokio::test]
 async fn rows_are_compared_even_if_the_index_cannot_be_built() {
     let (test_database, database) = empty().await;

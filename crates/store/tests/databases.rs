@@ -365,6 +365,38 @@ async fn components_beyond_half_precision_are_detected() {
             sqlx::query("select embedding::halfvec(384) from queries").fetch_all(&mut connection).await;
         assert_eq!(cast.is_err(), exceeds, "{component}: as pgvector says");
     }
+    // Too small: all, or enough of them to matter.
+    for (vector, exceeds) in [
+        ("array_fill(0, array[384])", false),
+        ("array_fill(1e-8, array[384])", true),
+        ("array_fill(-1e-45, array[384])", true),
+        ("array_fill(6.1e-5, array[384])", true),
+        ("array_fill(6.2e-5, array[384])", false),
+        ("array_fill(0, array[383]) || array[6.2e-5]::numeric[]", false),
+        ("array_fill(0, array[383]) || array[-1e-5]::numeric[]", true),
+        ("array_fill(1e-6, array[383]) || array[1e-3]::numeric[]", true),
+        ("array_fill(1e-6, array[383]) || array[2e-3]::numeric[]", false),
+        ("array_fill(1e-30, array[383]) || array[3e38]::numeric[]", true),
+    ] {
+        test_database
+            .execute(&format!(
+                "truncate queries; insert into queries (query_text, theme, embedding) values
+                    ('none', 't', null),
+                    ('plain', 't', array_fill(0.05, array[384])::vector),
+                    ('one', 't', ({vector})::real[]::vector)"
+            ))
+            .await;
+        let found = database.exceeds_half_precision(&table).await.expect("every vector is looked at");
+        assert_eq!(found, exceeds, "{vector}");
+        let mut connection = test_database.connection().await;
+        let stored: Vec<f32> =
+            sqlx::query_scalar("select embedding::real[] from queries where query_text = 'one'")
+                .fetch_one(&mut connection)
+                .await
+                .expect("a vector");
+        assert_eq!(Precision::Half.holds(&stored), !exceeds, "{vector}");
+        assert!(Precision::Full.holds(&stored), "{vector}");
+    }
     // A search for a vector that the index cannot hold uses an exact scan.
     test_database
         .execute(

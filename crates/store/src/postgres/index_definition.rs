@@ -66,9 +66,25 @@ impl Precision {
     /// Components from here on have no finite value in half precision: the maximum is 65,504, and this rounds up.
     pub(crate) const HALF_LIMIT: f32 = 65_520.0;
 
-    /// Whether it can hold every component of `vector`.
+    /// Half precision's smallest normal number, 2^-14. Below it, components lose digits, and finally are zero.
+    pub(crate) const HALF_NORMAL: f64 = 0.000_061_035_156_25;
+
+    /// Whether it can hold `vector`: every component is in its range, and those too small for all of their digits matter
+    /// little to the direction. A vector is at least as long as if each of those were [`HALF_NORMAL`](Self::HALF_NORMAL),
+    /// so that what they lose is less than a thousandth of its length.
     pub fn holds(self, vector: &[f32]) -> bool {
-        self == Self::Full || vector.iter().all(|component| component.abs() < Self::HALF_LIMIT)
+        if self == Self::Full {
+            return true;
+        }
+        let (mut square, mut small) = (0.0, 0.0);
+        for component in vector.iter().map(|component| f64::from(component.abs())) {
+            if component >= f64::from(Self::HALF_LIMIT) {
+                return false;
+            }
+            square += (component / Self::HALF_NORMAL).powi(2);
+            small += f64::from(u8::from(component > 0.0 && component < Self::HALF_NORMAL));
+        }
+        square >= small
     }
 
     /// How many rows a search for `limit` takes from the index, to sort them by their true distance.

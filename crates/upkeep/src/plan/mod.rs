@@ -121,6 +121,17 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
     }
     let valid: Vec<&VectorIndex> =
         ours.iter().filter(|index| index.state == IndexState::Valid).copied().collect();
+    // Components that are too small become zero, without an error.
+    let (lossy, valid): (Vec<&VectorIndex>, Vec<&VectorIndex>) = valid
+        .into_iter()
+        .partition(|index| observation.exceeds_half && index.definition.precision == Precision::Half);
+    for index in lossy {
+        plan.reasons.push(format!(
+            "index `{}` is in half precision, which cannot hold all vectors: searches miss rows",
+            index.name
+        ));
+        plan.changes.push(IndexChange::Drop { name: index.name.clone() });
+    }
     let Choice { wanted, reason, instead } = choose(observation, policy, &valid);
     plan.wanted = wanted;
     plan.reasons.push(reason);
@@ -179,8 +190,8 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     }
     if dimension > Observation::MAX_FULL_DIMENSION && observation.exceeds_half {
         let reason = format!(
-            "pgvector indexes {dimension} dimensions only in half precision, whose range ends at 65,504, \
-                and some components exceed it: searches use exact scans"
+            "pgvector indexes {dimension} dimensions only in half precision, which cannot hold some vectors: they have \
+                components beyond 65,504, or so small that their digits are lost; searches use exact scans"
         );
         return choice(Wanted::OutOfRange, reason);
     }
@@ -243,21 +254,29 @@ fn graph_room(memory: &Memory) -> u64 {
     memory.machine_bytes.unwrap_or(memory.cache_bytes) / GRAPH_MEMORY_SHARE
 }
 
-/// Whether a new half-precision index may be planned, so that the range of all vectors must be known.
+/// Whether a new half-precision index may be planned, or an existing one may lose vectors, so that it must be known whether
+/// half precision holds all vectors.
 pub(crate) fn may_want_half(observation: &Observation) -> bool {
     let (rows, dimension) = (observation.rows, observation.table.dimension);
     let is_wide = dimension > Observation::MAX_FULL_DIMENSION;
     let full = IndexDefinition { kind: GRAPHS[0], precision: Precision::Full };
-    // An existing half-precision index shows that the vectors fit.
-    let has_half = observation.indexes.iter().any(|index| {
+    let mut halves = observation.indexes.iter().filter(|index| {
         index.service == IndexUse::Searches
             && index.state != IndexState::Invalid
             && index.definition.precision == Precision::Half
     });
-    rows >= EXACT_SCAN_ROWS
-        && dimension <= Observation::MAX_DIMENSION
-        && (is_wide || full.estimated_bytes(rows, dimension) > graph_room(&observation.memory))
-        && !has_half
+    let has_half = halves.clone().next().is_some();
+    // A recall that meets its target on about as many rows shows that the vectors fit.
+    let is_proven = |index: &VectorIndex| {
+        loss::at_target(index)
+            .is_some_and(|measured| measured.recall >= measured.target && rows / GROWTH < measured.rows)
+    };
+    let is_doubtful = halves.any(|index| !is_proven(index));
+    is_doubtful
+        || rows >= EXACT_SCAN_ROWS
+            && dimension <= Observation::MAX_DIMENSION
+            && (is_wide || full.estimated_bytes(rows, dimension) > graph_room(&observation.memory))
+            && !has_half
 }
 
 /// The HNSW parameters that should meet the target: the default, unless it was measured to miss it.
@@ -411,7 +430,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Exact => f.write_str("no index"),
             Self::TooWide => f.write_str("no index, because none supports so many dimensions"),
-            Self::OutOfRange => f.write_str("no index, because none supports such large components"),
+            Self::OutOfRange => f.write_str("no index, because none supports such large or small components"),
             Self::AsItIs => f.write_str("as it is"),
             Self::Index(definition) => definition.fmt(f),
         }

@@ -379,5 +379,35 @@ fn no_half_precision_index_is_planned_for_components_beyond_its_range() {
     assert_eq!(precision(&many), Precision::Half);
     many.exceeds_half = true;
     assert_eq!(precision(&many), Precision::Full);
+    many.exceeds_half = false;
     assert!(!super::may_want_half(&observation(20_000, Vec::new())), "there is enough memory");
+}
+
+#[test]
+fn indexes_of_half_precision_that_lose_vectors_are_looked_for_and_dropped() {
+    for (rows, dimension) in [(20_000, 3_000), (9_000, 3_000), (20_000, 384), (9_000, 384)] {
+        let mut observed = observation(rows, vec![index("queries_embedding_idx", HNSW)]);
+        observed.table.dimension = dimension;
+        observed.indexes[0].definition.precision = Precision::Half;
+        assert!(super::may_want_half(&observed), "nothing shows that it holds all");
+        observed.indexes[0].measured = vec![measured(0.98, 0.0, rows)];
+        assert!(super::may_want_half(&observed), "it finds too few");
+        observed.indexes[0].measured = vec![measured(0.98, 0.99, rows / 2)];
+        assert!(super::may_want_half(&observed), "half of the rows came later");
+        observed.indexes[0].measured = vec![measured(0.98, 0.99, rows)];
+        assert!(!super::may_want_half(&observed), "it was measured to find enough");
+
+        observed.exceeds_half = true;
+        let policy = Policy::default();
+        let planned = plan(&observed, &policy);
+        let dropped = IndexChange::Drop { name: "queries_embedding_idx".to_owned() };
+        assert_eq!(planned.changes.first(), Some(&dropped), "{planned}");
+        assert!(planned.to_string().contains("half precision"), "{planned}");
+        let built = planned.built().map(|definition| definition.precision);
+        let is_built = dimension == 384 && rows == 20_000;
+        assert_eq!(built, is_built.then_some(Precision::Full), "{planned}");
+        let mut after = executed(observed, &planned, &policy);
+        after.exceeds_half = true;
+        assert!(plan(&after, &policy).is_empty(), "{}", plan(&after, &policy));
+    }
 }

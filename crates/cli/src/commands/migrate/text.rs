@@ -117,7 +117,7 @@ fn collection(report: &CollectionReport) -> String {
                 .to_owned(),
         ),
         Some(plan) if plan.wanted == Wanted::OutOfRange => lines.push(
-            "  warning: pgvector indexes vectors of this dimension only in half precision, which cannot store components beyond 65,504, so searches of this table use an exact scan"
+            "  warning: pgvector indexes vectors of this dimension only in half precision, which cannot hold components beyond 65,504 or vectors with components below 0.00006, so searches of this table use an exact scan"
                 .to_owned(),
         ),
         Some(plan) => {

@@ -98,18 +98,29 @@ limit $3",
     ))
 }
 
-/// Whether a row has a component that half precision cannot hold. A vector's length, which is fast to compute, is an
-/// upper bound of its components.
+/// Whether half precision cannot hold a row, as [`Precision::holds`] says. A vector's length, which is fast to compute, is an
+/// upper bound of its components, and most vectors are long enough for any number of small ones.
 pub(crate) fn exceeds_half(table: &Table) -> Sql {
     vouched(format!(
         "select exists (
     select
     from {}
-    where vector_norm(embedding) > 65504
-        and exists (select from unnest(embedding::real[]) component where abs(component) >= {})
+    where (
+            vector_norm(embedding) > 65504
+            and exists (select from unnest(embedding::real[]) component where abs(component) >= {limit})
+        )
+        or (
+            (vector_norm(embedding) / {normal}::float8) ^ 2 < vector_dims(embedding)
+            and (vector_norm(embedding) / {normal}::float8) ^ 2 < (
+                select count(*)
+                from unnest(embedding::real[]) component
+                where component <> 0 and abs(component) < {normal}::float8
+            )
+        )
 )",
         quoted(&table.name),
-        Precision::HALF_LIMIT
+        limit = Precision::HALF_LIMIT,
+        normal = Precision::HALF_NORMAL
     ))
 }
 

@@ -56,7 +56,7 @@ pub struct Observation {
     pub pgvector: String,
     /// Whether it supports iterative index scans (0.8 and later).
     pub is_iterative: bool,
-    /// Whether a row has a component that half precision cannot hold; false until it is checked
+    /// Whether half precision cannot hold a row, whose components are too large or too small; false until it is checked
     /// ([`exceeds_half_precision`](Database::exceeds_half_precision)).
     pub exceeds_half: bool,
 }
@@ -156,8 +156,8 @@ impl Database {
         .await
     }
 
-    /// Whether a row of `table` has a component that an index of half precision cannot hold. Reads every vector, like
-    /// an exact search.
+    /// Whether `table` has a row that an index of half precision cannot hold ([`Precision::holds`]). Reads every vector,
+    /// like an exact search.
     ///
     /// # Errors
     /// When the statement fails.
