@@ -2,8 +2,7 @@
 //! that time. Runs of that version have such a digest, with which a retry of their request is compared. Not used for
 //! anything else; it must never change.
 
-use std::fmt::Write as _;
-
+use serde_json::{Map, Number, Value};
 use store::storage::{Comparison, DocumentFilter, DocumentTest, Filter, Pattern, Scalar, Selection, Test};
 
 use super::{
@@ -33,11 +32,12 @@ pub(super) fn text(wanted: &RunRequest) -> String {
     let RunBudget { requests, tokens, cost_usd, wall_time_s } = budget;
     let queries = queries_text(queries);
     let [models, judges] = [models, judges].map(|models| named(models));
-    // Types of the standard library, of `uuid`, `time`, `serde_json` and `regex_syntax` use their own `Debug`.
+    let metadata = object_text(metadata);
+    // Types of the standard library, of `uuid`, `time` and `regex_syntax` use their own `Debug`.
     format!(
         "WantedRun {{ id: {id:?}, name: {name:?}, queries: {queries}, mode: {mode}, models: {models:?}, \
          judges: {judges:?}, evaluation_prompt_ids: {evaluation_prompt_ids:?}, repeats: {repeats:?}, \
-         uses_cache: {uses_cache:?}, temperature: {temperature:?}, metadata: {metadata:?}, \
+         uses_cache: {uses_cache:?}, temperature: {temperature:?}, metadata: {metadata}, \
          budget: RunBudget {{ requests: {requests:?}, tokens: {tokens:?}, cost_usd: {cost_usd:?}, \
          wall_time_s: {wall_time_s:?} }} }}"
     )
@@ -68,13 +68,52 @@ fn option<T>(value: Option<&T>, text: fn(&T) -> String) -> String {
 }
 
 fn list<T>(values: &[T], text: fn(&T) -> String) -> String {
-    let mut list = "[".to_owned();
-    for (index, value) in values.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        write!(list, "{separator}{}", text(value)).expect("writing to a string");
+    format!("[{}]", joined(values, text))
+}
+
+fn joined<T>(values: &[T], text: fn(&T) -> String) -> String {
+    values.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// As `serde_json` wrote a map whose keys are ordered.
+fn object_text(entries: &Map<String, Value>) -> String {
+    let mut entries: Vec<(&String, &Value)> = entries.iter().collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    format!("{{{}}}", joined(&entries, |(key, value)| format!("{key:?}: {}", value_text(value))))
+}
+
+fn value_text(value: &Value) -> String {
+    match value {
+        Value::Null => "Null".to_owned(),
+        Value::Bool(value) => format!("Bool({value:?})"),
+        Value::Number(number) => number_text(number),
+        Value::String(text) => format!("String({text:?})"),
+        Value::Array(values) => format!("Array {}", list(values, value_text)),
+        Value::Object(entries) => format!("Object {}", object_text(entries)),
     }
-    list.push(']');
-    list
+}
+
+/// As `serde_json` wrote a number before its `arbitrary_precision` kept the digits that were sent: integers of 64 bits,
+/// else the nearest double.
+fn number_text(number: &Number) -> String {
+    let sent = number.as_str();
+    let is_integer = sent.parse::<u64>().is_ok() || sent != "-0" && sent.parse::<i64>().is_ok();
+    let text = match number.as_f64() {
+        Some(double) if !is_integer => double_text(double),
+        // That version rejected numbers that no double holds.
+        _ => sent.to_owned(),
+    };
+    format!("Number({text})")
+}
+
+/// The shortest digits that are read as `double`; with an exponent below 1e-5 and from 1e16 on.
+fn double_text(double: f64) -> String {
+    if double == 0.0 || (1e-5..1e16).contains(&double.abs()) {
+        let text = double.to_string();
+        return if text.contains('.') { text } else { format!("{text}.0") };
+    }
+    let text = format!("{double:e}");
+    if double.abs() < 1.0 { text } else { text.replace('e', "e+") }
 }
 
 fn filter_text(filter: &Filter) -> String {
@@ -92,7 +131,7 @@ fn filter_text(filter: &Filter) -> String {
                         Comparison::Less => "Less",
                         Comparison::LessOrEqual => "LessOrEqual",
                     };
-                    format!("Compare({comparison}, {number:?})")
+                    format!("Compare({comparison}, {})", number_text(number))
                 }
                 Test::In(values) => format!("In({})", list(values, scalar_text)),
                 Test::NotIn(values) => format!("NotIn({})", list(values, scalar_text)),
@@ -107,7 +146,7 @@ fn filter_text(filter: &Filter) -> String {
 fn scalar_text(scalar: &Scalar) -> String {
     match scalar {
         Scalar::Bool(value) => format!("Bool({value:?})"),
-        Scalar::Number(number) => format!("Number({number:?})"),
+        Scalar::Number(number) => format!("Number({})", number_text(number)),
         Scalar::Text(text) => format!("Text({text:?})"),
     }
 }
@@ -141,6 +180,81 @@ mod tests {
 
     use super::*;
     use crate::runs::request_digest::tests::{full, least};
+
+    /// What `serde_json` 1.0.154 with `float_roundtrip` alone, which the first version had, writes of each.
+    const NUMBERS: &[(&str, &str)] = &[
+        ("0", "Number(0)"),
+        ("-0", "Number(-0.0)"),
+        ("-0.0", "Number(-0.0)"),
+        ("0e5", "Number(0.0)"),
+        ("1e2", "Number(100.0)"),
+        ("1E2", "Number(100.0)"),
+        ("0.10", "Number(0.1)"),
+        ("1.50", "Number(1.5)"),
+        ("2.0", "Number(2.0)"),
+        ("18446744073709551615", "Number(18446744073709551615)"),
+        ("18446744073709551616", "Number(1.8446744073709552e+19)"),
+        ("-9223372036854775808", "Number(-9223372036854775808)"),
+        ("-9223372036854775809", "Number(-9.223372036854776e+18)"),
+        ("1e15", "Number(1000000000000000.0)"),
+        ("1e16", "Number(1e+16)"),
+        ("1e17", "Number(1e+17)"),
+        ("123456789012345680", "Number(123456789012345680)"),
+        ("1234567890123456.0", "Number(1234567890123456.0)"),
+        ("12345678901234567.5", "Number(1.2345678901234568e+16)"),
+        ("1e21", "Number(1e+21)"),
+        ("1.5e300", "Number(1.5e+300)"),
+        ("1e300", "Number(1e+300)"),
+        ("-1e-7", "Number(-1e-7)"),
+        ("0.001", "Number(0.001)"),
+        ("0.0001", "Number(0.0001)"),
+        ("0.00001", "Number(0.00001)"),
+        ("0.000012345", "Number(0.000012345)"),
+        ("1.2345e-5", "Number(0.000012345)"),
+        ("1e-5", "Number(0.00001)"),
+        ("1e-6", "Number(1e-6)"),
+        ("1.25e-6", "Number(1.25e-6)"),
+        ("5e-324", "Number(5e-324)"),
+        ("4.9e-325", "Number(0.0)"),
+        ("1e-400", "Number(0.0)"),
+        ("1.7976931348623157e308", "Number(1.7976931348623157e+308)"),
+        ("0.1000000000000000055511151231257827", "Number(0.1)"),
+        ("123456789.125", "Number(123456789.125)"),
+        ("100000000000000000000000", "Number(1e+23)"),
+        ("9007199254740993", "Number(9007199254740993)"),
+        ("9007199254740993.0", "Number(9007199254740992.0)"),
+        ("2.2250738585072014e-308", "Number(2.2250738585072014e-308)"),
+        ("1e-10", "Number(1e-10)"),
+        ("12e-10", "Number(1.2e-9)"),
+        ("1e22", "Number(1e+22)"),
+        ("123e20", "Number(1.23e+22)"),
+        ("9.5e15", "Number(9500000000000000.0)"),
+        ("9.5e16", "Number(9.5e+16)"),
+        ("99999999999999990", "Number(99999999999999990)"),
+        ("99999999999999990.0", "Number(9.999999999999998e+16)"),
+    ];
+
+    #[test]
+    fn numbers_equal_those_of_the_first_version() {
+        for (sent, expected) in NUMBERS {
+            let number: Number = serde_json::from_str(sent).expect("a number");
+            assert_eq!(number_text(&number), *expected, "{sent}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_metadata_and_filters_are_those_of_the_first_version() {
+        let metadata =
+            r#"{"z": [1e2, null, true, "a\"\n\u00e9"], "e": {}, "f": [], "a": {"n": {"b": 1.50}}}"#;
+        let filter =
+            r#"{"$and": [{"k": 0.10}, {"k": {"$gt": 18446744073709551616}}, {"k": {"$in": [1E2, -0]}}]}"#;
+        let [metadata, filter] =
+            [metadata, filter].map(|text| serde_json::from_str::<Value>(text).expect("JSON"));
+        let metadata = object_text(metadata.as_object().expect("an object"));
+        expect![[r#"{"a": Object {"n": Object {"b": Number(1.5)}}, "e": Object {}, "f": Array [], "z": Array [Number(100.0), Null, Bool(true), String("a\"\né")]}"#]].assert_eq(&metadata);
+        let filter = filter_text(&Filter::from_json(&filter).expect("a filter"));
+        expect![[r#"And([Key { key: "k", test: Equal(Number(Number(0.1))) }, Key { key: "k", test: Compare(Greater, Number(1.8446744073709552e+19)) }, Key { key: "k", test: In([Number(Number(100.0)), Number(Number(-0.0))]) }])"#]].assert_eq(&filter);
+    }
 
     #[test]
     fn text_equals_that_of_the_first_version() {
