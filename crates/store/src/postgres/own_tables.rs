@@ -104,6 +104,15 @@ pub(super) fn tables_of(service: Service) -> Vec<String> {
         .collect()
 }
 
+/// The columns of the tables that `service` writes, each with its table.
+pub(super) fn columns_of(service: Service) -> Vec<(String, String)> {
+    let names = tables_of(service);
+    let tables = tables(&SERVICES).into_iter().filter(|table| names.contains(&table.name));
+    tables
+        .flat_map(|table| table.columns.into_iter().map(move |column| (table.name.clone(), column.name)))
+        .collect()
+}
+
 /// Checks, before anything is changed, that each relation with the name of a table of `migrators` is that table: it
 /// needs the columns of the applied migrations or, if none is applied, of the migration that would create it.
 ///

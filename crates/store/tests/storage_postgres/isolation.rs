@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use records::Service;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use store::{
-    postgres::{Database, DatabaseOptions, PostgresStorage},
+    postgres::{Database, DatabaseOptions, PostgresStorage, Table},
     storage::{Selection, Storage as _, StorageError},
 };
 use test_support::TestDatabase;
@@ -175,6 +175,63 @@ async fn read_only_database_is_reported_as_not_writable() {
     let error = storage.check_writes().await.expect_err("it is read-only");
     let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
     assert_eq!(source.to_string(), "the database rejects writes: it is read-only or a standby");
+}
+
+#[tokio::test]
+async fn missing_and_unreadable_columns_are_named() {
+    let test_database = prepared_services().await;
+    let user = format!("reader_{}", uuid::Uuid::new_v4().simple());
+    test_database
+        .execute(&format!(
+            "create role {user} login password 'few';
+            grant select, insert on all tables in schema public to {user}"
+        ))
+        .await;
+    let url = with_user(&test_database.url(), &user);
+    let database = Database::connect_with(&url, &DatabaseOptions::default()).await.expect("it may connect");
+    let mut connection = test_database.connection().await;
+    for service in Service::ALL {
+        let storage = PostgresStorage::new(database.clone(), service);
+        storage.check_writes().await.expect("nothing is amiss");
+        let columns: Vec<(String, String)> = sqlx::query_as(
+            "select relname::text, attname::text
+            from pg_attribute join pg_class on pg_class.oid = attrelid
+            where relnamespace = 'public'::regnamespace and relkind = 'r' and attnum > 0 and not attisdropped
+                and case
+                    when relname in ('queries', 'evaluation_metrics', 'llm_outputs') then relname = $1
+                    else $1 = 'llm_outputs'
+                        and relname in ('evaluation_results', 'models', 'runs', 'run_tasks', 'run_queries', 'run_workers')
+                end",
+        )
+        .bind(Table::of(service).name)
+        .fetch_all(&mut connection)
+        .await
+        .expect("the columns are read");
+        assert!(columns.len() > 5, "{columns:?}");
+        for (table, column) in columns {
+            test_database.execute(&format!("alter table {table} rename column {column} to {column}_x")).await;
+            let error = storage.check_writes().await.expect_err("a column is missing");
+            let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
+            assert_eq!(source.to_string(), format!("column `{column}` of table `{table}` is missing"));
+            test_database.execute(&format!("alter table {table} rename column {column}_x to {column}")).await;
+        }
+    }
+    test_database
+        .execute(&format!(
+            "revoke select on evaluation_results from {user};
+            grant select (id, score) on evaluation_results to {user}"
+        ))
+        .await;
+    let error =
+        PostgresStorage::new(database.clone(), Service::Judge).check_writes().await.expect_err("it may not");
+    let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
+    let source = source.to_string();
+    assert!(
+        source.starts_with("the role may not read column `") && source.contains("`evaluation_results`"),
+        "{source}"
+    );
+    drop(database);
+    test_database.execute(&format!("drop owned by {user}; drop role {user}")).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 
 use crate::postgres::{own_tables, unnamed::on};
 
-/// The problem of the tables of `service`, if any: a missing table, or one that the role may not read or insert into.
+/// The problem of the tables of `service`, if any: a missing table or column, or one that the role may not read or insert
+/// into.
 ///
 /// # Errors
 /// The server's.
@@ -26,12 +27,46 @@ pub(super) async fn refusal(connection: &mut PgConnection, service: Service) -> 
     )
     .fetch_optional(on(connection))
     .await?;
+    if refusing.is_none() {
+        return missing_column(connection, service).await;
+    }
     Ok(refusing.map(|table| match table {
         table if table.is_missing => format!("table `{}` is missing", table.name),
         table if table.is_unreadable => {
             format!("the role may not read table `{}`: grant select on it", table.name)
         }
         table => format!("the role may not add rows to table `{}`: grant insert on it", table.name),
+    }))
+}
+
+async fn missing_column(connection: &mut PgConnection, service: Service) -> sqlx::Result<Option<String>> {
+    let (tables, columns): (Vec<String>, Vec<String>) = own_tables::columns_of(service).into_iter().unzip();
+    let missing = sqlx::query!(
+        r#"select
+            needed.table_name as "table_name!",
+            needed.column_name as "column_name!",
+            attnum is null as "is_missing!"
+        from unnest($1::text[], $2::text[]) with ordinality as needed(table_name, column_name, place)
+        left join pg_attribute on attrelid = to_regclass(quote_ident(needed.table_name))
+            and attname::text = needed.column_name
+            and attnum > 0
+            and not attisdropped
+        where attnum is null or not has_column_privilege(attrelid, attnum, 'select')
+        order by place
+        limit 1"#,
+        &tables,
+        &columns
+    )
+    .fetch_optional(on(connection))
+    .await?;
+    Ok(missing.map(|missing| {
+        let (table, column) = (missing.table_name, missing.column_name);
+        match missing.is_missing {
+            true => format!("column `{column}` of table `{table}` is missing"),
+            false => {
+                format!("the role may not read column `{column}` of table `{table}`: grant select on it")
+            }
+        }
     }))
 }
 
