@@ -220,7 +220,10 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
         | Error::NotVacuumed { .. } => ExitCode::Usage,
-        Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
+        Error::Locked { .. }
+        | Error::IndexesLocked { .. }
+        | Error::TakenOver { .. }
+        | Error::Referenced { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::Migrate { .. }
         | Error::Row { .. }

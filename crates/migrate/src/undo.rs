@@ -143,5 +143,8 @@ async fn edited(database: &Database, table: &Table, job: &Job, jobs: &[Job]) -> 
         };
         database.scan_brought(table, &[run], add).await.map_err(failed)?;
     }
+    edited.extend(database.rows_with_own_values(table, job).await.map_err(failed)?);
+    edited.sort_unstable();
+    edited.dedup();
     Ok(edited)
 }

@@ -419,3 +419,103 @@ async fn rows_that_cannot_be_restored_are_named() {
     assert_eq!(undone.tables[0].undone.restored, 2);
     assert_eq!(content(&test_database).await, before);
 }
+
+#[tokio::test]
+async fn table_that_other_objects_depend_on_stays_and_they_are_named() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    for (dependent, name) in [
+        ("create view dependent as select * from records", "view dependent"),
+        ("create materialized view dependent as select id from records", "view dependent"),
+        ("create table dependent (record uuid references records (id))", "table dependent"),
+        ("create table dependent () inherits (records)", "table dependent"),
+        ("create table dependent (record records)", "table dependent"),
+        (
+            "create function dependent() returns setof records language sql
+                begin atomic select * from records; end",
+            "function dependent()",
+        ),
+    ] {
+        let run = migrate(&database, directory.path(), &records).await.run_id;
+        test_database.execute(dependent).await;
+        let undone = undo(&database, run, EditedRows::Keep).await.expect("the run is undone");
+        assert!(undone.is_complete(), "{dependent}");
+        let undone = &undone.tables[0].undone;
+        assert_eq!((undone.removed, undone.table_dropped), (3, false), "{dependent}");
+        assert!(undone.table_kept.iter().any(|reason| reason.contains(name)), "{:?}", undone.table_kept);
+        let error = undo(&database, run, EditedRows::Keep).await.expect_err("it is undone already");
+        assert!(matches!(error, Error::AlreadyUndone { .. }), "{error}");
+        assert!(one::<bool>(&test_database, "select not exists (select from records)").await, "{dependent}");
+        test_database.execute("drop table records cascade").await;
+        test_database.execute("drop table if exists dependent").await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_others_refer_to_are_not_removed_and_the_constraint_is_named() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    for deferring in ["", "deferrable initially deferred", "on delete restrict"] {
+        let run = migrate(&database, directory.path(), &records).await.run_id;
+        test_database
+            .execute(&format!(
+                "create table child (record uuid references records (id) {deferring});
+                insert into child select id from records where source_id = 'record 1'"
+            ))
+            .await;
+        let before = whole_state(&test_database).await;
+        let error = undo(&database, run, EditedRows::Keep).await.expect_err("a row refers to one of the run");
+        let Error::Store { source, .. } = &error else { panic!("{error}") };
+        let store::Error::Referenced { table, source } = &**source else { panic!("{source}") };
+        assert!(table == "records" && source.to_string().contains("child_record_fkey"), "{source}");
+        assert_eq!(whole_state(&test_database).await, before, "{deferring}");
+        test_database.execute("drop table child").await;
+        let undone = undo(&database, run, EditedRows::Keep).await.expect("the run is undone");
+        assert!(undone.tables[0].undone.table_dropped, "{deferring}");
+    }
+}
+
+#[tokio::test]
+async fn table_with_added_columns_stays_and_rows_with_values_in_them_are_kept() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    for (column, written) in [
+        ("note text", Some("'mine'")),
+        ("note json", Some("'{}'")),
+        ("note text default 'new'", Some("'mine'")),
+        ("note numeric(9, 2) default 0", Some("1.50")),
+        ("note varchar(9) default lower('NEW')", Some("'mine'")),
+        ("note bigint generated always as identity", None),
+        ("note text generated always as (upper(document)) stored", None),
+        ("note timestamptz default clock_timestamp()", None),
+    ] {
+        let run = migrate(&database, directory.path(), &records).await.run_id;
+        test_database.execute(&format!("alter table records add column {column}")).await;
+        if let Some(written) = written {
+            test_database
+                .execute(&format!("update records set note = {written} where source_id = 'record 1'"))
+                .await;
+            let undone = undo(&database, run, EditedRows::Keep).await.expect("the others are removed");
+            assert!(!undone.is_complete(), "{column}");
+            assert_eq!(undone.tables[0].kept, [stored_id("record 1")], "{column}");
+            let undone = &undone.tables[0].undone;
+            assert_eq!((undone.removed, undone.table_dropped), (3, false), "{column}");
+            let left: i64 = one(
+                &test_database,
+                &format!("select count(*) from records where note::text = ({written})::text"),
+            )
+            .await;
+            assert_eq!(left, 1, "{column}");
+        }
+        let undone = undo(&database, run, EditedRows::Overwrite).await.expect("the run is undone");
+        assert!(undone.is_complete(), "{column}");
+        let undone = &undone.tables[0].undone;
+        assert!(!undone.table_dropped, "{column}");
+        assert!(undone.table_kept[0].contains("column `note`"), "{:?}", undone.table_kept);
+        assert!(one::<bool>(&test_database, "select not exists (select from records)").await, "{column}");
+        test_database.execute("drop table records").await;
+    }
+}

@@ -278,6 +278,16 @@ pub enum Error {
         /// Number of rows that should have changed.
         rows: u64,
     },
+    /// Rows of other tables refer to rows that were to be deleted.
+    #[error(
+        "rows of table `{table}` cannot be removed because other rows refer to them: delete those rows or drop the constraint, then undo again"
+    )]
+    Referenced {
+        /// The table.
+        table: String,
+        /// The server's error, which names the constraint.
+        source: sqlx::Error,
+    },
     /// A replayed search failed.
     #[error("failed to replay a search of table `{table}`")]
     Replay {

@@ -1,6 +1,7 @@
 //! The PostgreSQL store. All SQL statements are in this module.
 
 mod access;
+mod added_columns;
 mod bounded;
 mod checkout;
 mod connect;

@@ -1,11 +1,13 @@
 //! Undoes the changes of one run to one table.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgDatabaseError};
 use uuid::Uuid;
 
 use super::{
     Database, Table,
+    added_columns::added_columns,
     checkout::Transaction,
+    cut::cut,
     jobs::{self, Job},
     scan::count_rows,
     sql,
@@ -24,6 +26,9 @@ pub struct Undone {
     pub rejects_forgotten: u64,
     /// Whether the table, which the run had created, was dropped.
     pub table_dropped: bool,
+    /// Why the table, which the run had created, was not dropped although it is empty: columns that were added to it, or
+    /// objects that depend on it.
+    pub table_kept: Vec<String>,
     /// Rows that still exist or differ from before, because a trigger or a rule prevented the change, or another row
     /// has the id of a deleted one.
     pub unchanged: Vec<Uuid>,
@@ -141,7 +146,7 @@ impl Undo {
             .bind(kept)
             .execute(on(&mut transaction))
             .await
-            .during(OPERATION)?;
+            .map_err(|source| failed(table, source))?;
         let mut unchanged = still_brought(&mut transaction, table, job, kept).await?;
         let removed = rows.saturating_sub(count_rows(&mut transaction, table).await?);
         // If rows that were not deleted lost their run, they could not be distinguished from others.
@@ -168,13 +173,9 @@ impl Undo {
         .await
         .during(OPERATION)?;
         let rejects_forgotten = jobs::forget_rejects(&mut transaction, job).await?;
-        let table_dropped = job.created_table && count_rows(&mut transaction, table).await? == 0;
-        if table_dropped {
-            sqlx::query(sql::drop_table(&table.name))
-                .execute(on(&mut transaction))
-                .await
-                .during("drop the table that the migration made")?;
-        }
+        let is_to_go = job.created_table && count_rows(&mut transaction, table).await? == 0;
+        let table_kept = if is_to_go { drop_table(&mut transaction, table).await? } else { Vec::new() };
+        let table_dropped = is_to_go && table_kept.is_empty();
         // Remaining rows still belong to this run, so that they can be undone later.
         if left.is_empty() {
             let changed = sqlx::query!(
@@ -191,9 +192,45 @@ impl Undo {
                 return Err(Error::Kept { table, change: "updated", kept: 1, rows: 1 });
             }
         }
-        transaction.commit().await.during(OPERATION)?;
-        Ok(Undone { removed, restored, rejects_forgotten, table_dropped, unchanged })
+        transaction.commit().await.map_err(|source| failed(table, source))?;
+        Ok(Undone { removed, restored, rejects_forgotten, table_dropped, table_kept, unchanged })
     }
+}
+
+/// The error of a statement that could not remove rows of `table`.
+fn failed(table: &Table, source: sqlx::Error) -> Error {
+    const VIOLATIONS: [&str; 2] = ["23503", "23001"];
+    let code = source.as_database_error().and_then(|error| error.code());
+    let is_referenced = code.is_some_and(|code| VIOLATIONS.contains(&&*code));
+    if is_referenced {
+        return Error::Referenced { table: table.name.clone(), source: cut(source) };
+    }
+    Err::<(), _>(source).during(OPERATION).expect_err("it is an error")
+}
+
+/// Drops `table`, unless columns were added to it or objects depend on it, which are returned.
+async fn drop_table(connection: &mut PgConnection, table: &Table) -> Result<Vec<String>, Error> {
+    const OPERATION: &str = "drop the table that the migration made";
+    const DEPENDENT_OBJECTS_STILL_EXIST: &str = "2BP01";
+    let added = added_columns(connection, table).await?;
+    if !added.is_empty() {
+        let reason = |name| format!("the migration did not create its column `{name}`");
+        return Ok(added.into_iter().map(|column| reason(column.name)).collect());
+    }
+    sqlx::raw_sql("savepoint before_drop").execute(&mut *connection).await.during(OPERATION)?;
+    let dropped = sqlx::query(sql::drop_table(&table.name)).execute(on(connection)).await.map_err(cut);
+    let refused = match dropped {
+        Ok(_) => return Ok(Vec::new()),
+        Err(refused) => refused,
+    };
+    let depending = refused
+        .as_database_error()
+        .filter(|error| error.code().as_deref() == Some(DEPENDENT_OBJECTS_STILL_EXIST))
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .map(|error| error.detail().unwrap_or(error.message()).lines().map(str::to_owned).collect());
+    let Some(depending) = depending else { return Err(refused).during(OPERATION) };
+    sqlx::raw_sql("rollback to before_drop").execute(&mut *connection).await.during(OPERATION)?;
+    Ok(depending)
 }
 
 /// The existing rows that `job` copied, except those `kept`.

@@ -173,6 +173,7 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
                     "restored": table.undone.restored,
                     "rejects_forgotten": table.undone.rejects_forgotten,
                     "table_dropped": table.undone.table_dropped,
+                    "table_kept": table.undone.table_kept,
                     "kept": table.kept.iter().map(Uuid::to_string).collect::<Vec<_>>(),
                     "unchanged": table.undone.unchanged.iter().map(Uuid::to_string).collect::<Vec<_>>(),
                 })

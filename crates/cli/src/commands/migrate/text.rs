@@ -365,6 +365,12 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
             counted(undone.restored, "row"),
             counted(undone.rejects_forgotten, "rejected record"),
         ));
+        if !undone.table_kept.is_empty() {
+            lines.push(format!(
+                "  the table is empty and stays; drop it yourself if you do not need it: {}",
+                visible(&undone.table_kept.join("; "))
+            ));
+        }
         let kept = table.kept.iter().map(|id| (id.to_string(), EDITED.to_owned())).collect();
         list_ids(&mut lines, "conflict", kept);
         let unchanged = undone.unchanged.iter().map(|id| (id.to_string(), UNCHANGED.to_owned())).collect();

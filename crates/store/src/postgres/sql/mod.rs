@@ -5,7 +5,10 @@ use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::table::{BOOKKEEPING_COLUMNS, Presence, Table};
+use super::{
+    added_columns::{AddedColumn, Filling},
+    table::{BOOKKEEPING_COLUMNS, Presence, Table},
+};
 
 mod condition;
 pub(crate) mod embedding_health;
@@ -252,6 +255,29 @@ where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'u
 pub(crate) fn still_brought(table: &Table) -> Sql {
     let name = quoted(&table.name);
     vouched(format!("select id from {name} where migration_run = $1 and not (id = any($2)) order by id"))
+}
+
+/// The rows that run `$1` copied and whose `added` columns have values other than their defaults.
+pub(crate) fn rows_with_values(table: &Table, added: &[AddedColumn]) -> Sql {
+    let has_value = |AddedColumn { name, column_type, filling }: &AddedColumn| match filling {
+        Filling::Null => Some(format!("{} is not null", quoted(name))),
+        // Some types have no equality.
+        Filling::Constant(default) => Some(format!(
+            "({name} is not null and to_jsonb({name}) is distinct from to_jsonb(({default})::{column_type}))",
+            name = quoted(name)
+        )),
+        Filling::Computed => None,
+    };
+    let have_values: Vec<String> = added.iter().filter_map(has_value).collect();
+    vouched(format!(
+        "select id
+from {}
+where migration_run = $1
+    and ({})
+order by id",
+        quoted(&table.name),
+        have_values.join("\n        or ")
+    ))
 }
 
 /// The rows that run `$1` changed or deleted and that differ from before, except the ids `$3`; `$2` is the table's
@@ -505,6 +531,17 @@ mod tests {
         check(&rename_database("new", "odd \"name\""), &expect_file!["golden/rename_database.sql"]);
         check(&table_contents("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_contents.sql"]);
         check(&table_has_rows("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_has_rows.sql"]);
+        let added = [
+            ("no \"te", "text", Filling::Null),
+            ("state", "character varying(9)", Filling::Constant("'new'::character varying".to_owned())),
+            ("number", "bigint", Filling::Computed),
+        ]
+        .map(|(name, column_type, filling)| AddedColumn {
+            name: name.to_owned(),
+            column_type: column_type.to_owned(),
+            filling,
+        });
+        check(&rows_with_values(wide, &added), &expect_file!["golden/rows_with_values.sql"]);
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
         check(&AssertSqlSafe(copy_in(outputs)), &expect_file!["golden/copy_in.sql"]);
         check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);
