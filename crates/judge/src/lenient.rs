@@ -1,7 +1,8 @@
 //! Parsing of almost valid JSON, as models and their servers write it.
 //!
 //! Invalid parts are replaced, as by other clients: half of a surrogate pair and invalid UTF-8 become U+FFFD; a byte
-//! order mark is skipped. A number out of the range of `f64`, `NaN` and `Infinity` become null.
+//! order mark is skipped. A number out of the range of `f64`, `NaN` and `Infinity` become null, as does a list or object
+//! at a depth that is not parsed.
 
 use std::borrow::Cow;
 
@@ -24,22 +25,43 @@ pub fn from_str(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text)))
 }
 
+/// The values at the beginning of `text`, up to what is not JSON.
+pub(crate) fn leading_values(text: &str) -> Vec<Value> {
+    let mended = mended(without_mark(text));
+    serde_json::Deserializer::from_str(&mended).into_iter().map_while(Result::ok).collect()
+}
+
 /// The text after byte order marks and white space.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace())
 }
+
+/// Less than the limit of `serde_json`.
+const MAX_DEPTH: usize = 126;
 
 /// `text` with its invalid parts replaced, where the replacement is clear.
 fn mended(text: &str) -> String {
     let mut mended = String::with_capacity(text.len());
     let mut rest = text;
     let mut is_string = false;
+    let mut depth = 0_usize;
     while let Some(first) = rest.chars().next() {
         let (written, length) = if is_string { in_string(rest, first) } else { between(rest, first) };
         if first == '"' {
             is_string = !is_string;
         }
-        mended.push_str(&written);
+        let is_too_deep = depth > MAX_DEPTH;
+        match first {
+            '[' | '{' if !is_string => depth += 1,
+            ']' | '}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // The place of a value that is too deep is taken by null.
+        if !is_too_deep && depth > MAX_DEPTH {
+            mended.push_str("null");
+        } else if !is_too_deep {
+            mended.push_str(&written);
+        }
         rest = &rest[length..];
     }
     mended
@@ -116,6 +138,17 @@ mod tests {
         check("[\"a\nb\u{1}\"]", json!(["a\nb\u{1}"]));
         check(r#"["\(x\)", "it\'s", "\u12"]"#, json!(["\\(x\\)", "it\\'s", "\\u12"]));
         assert_eq!(from_slice(b"\xef\xbb\xbf\"half \xf0\x9f\"").expect("a string"), "half \u{fffd}");
+        let nested =
+            |depth: usize| format!(r#"{{"a": {}"]}}"{}, "b": 1}}"#, "[".repeat(depth), "]".repeat(depth));
+        for depth in [1, 120, 126, 127, 128, 200, 100_000] {
+            assert_eq!(from_str(&nested(depth)).expect("an object")["b"], 1, "{depth}");
+        }
+        let objects = format!(r#"{{"x": {}1{}, "b": 2}}"#, r#"{"[":"#.repeat(300), "}".repeat(300));
+        assert_eq!(from_str(&objects).expect("an object")["b"], 2);
+        for behind in ["\n\n[DONE]", "\n\ndata: [DONE]", "}", "\0", "<!-- x -->", "{\"c\": 3}"] {
+            assert_eq!(leading_values(&format!("{}{behind}", nested(200)))[0]["b"], 1, "{behind}");
+        }
+        assert!(leading_values("").is_empty() && leading_values("[DONE]").is_empty());
         for broken in ["", "{", "{\"a\": \"\\ud83d", "nonsense", "[1 2]", "\"\\"] {
             assert!(from_str(broken).is_err(), "{broken}");
         }

@@ -99,6 +99,46 @@ async fn byte_order_mark_is_skipped() {
 }
 
 #[tokio::test]
+async fn nothing_beside_an_answer_costs_another_call() {
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let deep_objects = format!("{}1{}", r#"{"a": "#.repeat(300), "}".repeat(300));
+    for (wire, body) in answers("8", "\"stop\"") {
+        let mut bodies: Vec<String> = [&deep, &deep_objects]
+            .map(|deep| {
+                // In the first object, and in the last one.
+                let first = body.replacen('{', &format!("{{\"x\": {deep}, "), 1);
+                let place = body.rfind('{').expect("an object") + 1;
+                [first, format!("{}\"x\": {deep}, {}", &body[..place], &body[place..])]
+            })
+            .concat();
+        if body.starts_with('{') {
+            for behind in
+                ["\n\n[DONE]", "\n\ndata: [DONE]\n\n", "\0", "}", "\r\n<!-- proxy -->", "\n{\"ok\": true}"]
+            {
+                bodies.push(format!("{body}{behind}"));
+            }
+        }
+        for body in bodies {
+            let (outcome, calls) = called(wire, 200, &body).await;
+            let completion = outcome.unwrap_or_else(|error| panic!("{error:?}: {body}"));
+            assert_eq!((completion.text(), calls), (Some("8"), 1), "{body}");
+        }
+    }
+    // Parts of an answer are not a complete one.
+    let parts = r#"{"choices": [{"text": "1", "finish_reason": null}]}"#.to_owned() + "\n";
+    let (outcome, _) = called(Wire::OpenAi, 200, &parts.repeat(2)).await;
+    assert_eq!(outcome.expect_err("parts").kind(), Kind::Malformed);
+    for body in [
+        r#"{"choices": [{"text": "8", "finish_reason": "stop"}]}"#,
+        r#"{"choices": [{"text": "8", "finish_reason": null, "message": null}]}"#,
+        "data: {\"choices\": [{\"text\": \"8\"}]}\n\ndata: [DONE]\n\n",
+    ] {
+        let (outcome, calls) = called(Wire::OpenAi, 200, body).await;
+        assert_eq!((outcome.expect(body).text(), calls), (Some("8"), 1), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn answer_with_any_or_no_finish_reason_is_complete() {
     for reason in ["null", "\"\"", "\"STOP\"", "\"Stop\"", "\"null\"", "0", "\"whatever\"", "\"OTHER\""] {
         for (wire, body) in answers("8", reason) {

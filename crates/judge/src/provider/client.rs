@@ -247,13 +247,25 @@ pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
             Ok(Value::Array(pieces)) => fold(wire, &pieces, true)?,
             Ok(whole) => whole,
             Err(error) if error.is_eof() => return Err(Unreadable::Unfinished),
-            Err(_) => return Err(Unreadable::Form("JSON")),
+            // What follows a complete answer is no reason to pay for it again.
+            Err(_) => only_answer(text)?,
         }
     };
     match wire {
         Wire::OpenAi | Wire::AzureOpenAi => openai::read(&whole),
         Wire::Anthropic => anthropic::read(&whole),
         Wire::Gemini => gemini::read(&whole),
+    }
+}
+
+/// The answer at the beginning of a text that is not JSON as a whole, unless other answers or parts of it follow.
+fn only_answer(text: &str) -> Result<Value, Unreadable> {
+    let is_answer =
+        |value: &Value| ["choices", "candidates", "content"].iter().any(|key| value.get(key).is_some());
+    let mut values = lenient::leading_values(text).into_iter();
+    match values.next().filter(is_answer) {
+        Some(answer) if !values.any(|value| is_answer(&value)) => Ok(answer),
+        _ => Err(Unreadable::Form("JSON")),
     }
 }
 

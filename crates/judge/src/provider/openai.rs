@@ -64,9 +64,14 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
         }
     }
     let message = choice.get("message").filter(|message| message.is_object());
-    let message = message.ok_or(Unreadable::Form("`choices[0].message`"))?;
+    // Servers of the earlier completions return a text.
+    let (message, content) = match (message, choice.get("text")) {
+        (Some(message), _) => (message, &message["content"]),
+        (None, Some(text)) if text.is_string() => (&Value::Null, text),
+        (None, _) => return Err(Unreadable::Form("`choices[0].message`")),
+    };
     let (finish_reason, ending) = ending(&choice["finish_reason"]);
-    let text = text(&message["content"]);
+    let text = text(content);
     let calls_tools = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
     let content = match (ending, owned(&message["refusal"])) {
         (_, Some(refusal)) => Content::Refused(refusal),
@@ -116,6 +121,7 @@ pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable>
         // In addition to the requested choices, Azure sends pieces without any, with results of its filter.
         let choice = &piece["choices"][0];
         content += &text(&choice["delta"]["content"]);
+        content += choice["text"].as_str().unwrap_or("");
         refusal += choice["delta"]["refusal"].as_str().unwrap_or("");
         tool_calls.extend(choice["delta"]["tool_calls"].as_array().into_iter().flatten().cloned());
         if !choice["finish_reason"].is_null() {
