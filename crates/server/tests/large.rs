@@ -158,6 +158,43 @@ async fn pages_of_large_records_are_shorter_and_continue_by_cursor() {
 }
 
 #[tokio::test]
+async fn refusal_of_large_records_names_a_field_of_the_request() {
+    let stub = Stub::judging(VERDICT);
+    let served = Served::start_with_provider(stub.provider()).await;
+    let large = json!({"k": "m".repeat(7_000_000)});
+    let mut metrics = Vec::new();
+    for prompt in ["Is it correct?", "Is it short?", "Is it polite?"] {
+        let query = json!({"query": prompt, "theme": "huge", "metadata": large});
+        served.post("/api/v1/queries", query).await.data();
+        metrics.push(metric(&served, prompt, large.clone()).await);
+    }
+    let small = metric(&served, "Is it correct?", json!({})).await;
+    let theme = json!({"theme": "huge", "model_id": "gpt-4o", "evaluation_prompt_ids": [small]});
+    let query =
+        json!({"query": "Why?", "theme": "t", "model_id": "gpt-4o", "evaluation_prompt_ids": metrics});
+    let run = json!({"theme": "huge", "models": ["gpt-4o"], "evaluation_prompt_ids": [small]});
+    for (path, body, field, remedy) in [
+        ("evaluate/theme", theme.clone(), "limit", "use a smaller `limit`"),
+        ("evaluate/query", query, "evaluation_prompt_ids", "give fewer ids"),
+        ("runs", run, "limit", "split it"),
+    ] {
+        let answer = served.post(&format!("/api/v1/{path}"), body).await;
+        assert_eq!(
+            (answer.status, refused_field(&answer)),
+            (422, field.to_owned()),
+            "{path}: {}",
+            answer.text
+        );
+        assert!(answer.text.contains(remedy) && !answer.text.contains("export"), "{path}: {}", answer.text);
+    }
+    // The remedy works.
+    let mut smaller = theme;
+    smaller["limit"] = json!(1);
+    let evaluated = served.post("/api/v1/evaluate/theme", smaller).await.data();
+    assert_eq!(evaluated.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
     let served = Served::start().await;
     let results =

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use store::storage::{Cursor, Record, Selection, Start, Storage};
+use records::Service;
+use store::storage::{Cursor, MAX_ANSWER_BYTES, Record, Selection, Start, Storage, StorageError};
 
 use super::{error::RunError, observer::Observer};
 
@@ -47,14 +48,28 @@ impl StoredRecords {
 
     async fn list(&self, selection: &Selection, start: Start, limit: u32) -> Result<Vec<Record>, RunError> {
         let listed = self.storage.list(selection, start, limit);
-        Ok(self.observer.storage(self.storage.service(), "list", listed).await?)
+        let listed = self.observer.storage(self.storage.service(), "list", listed).await;
+        listed.map_err(|error| too_large(error, "limit", "use a smaller `limit`"))
+    }
+}
+
+/// Names the field of the request that makes the answer of a storage too large, and the remedy.
+fn too_large(error: StorageError, field: &str, remedy: &str) -> RunError {
+    match error {
+        StorageError::TooLarge => {
+            RunError::refused(field, format!("the records have more than {MAX_ANSWER_BYTES} bytes: {remedy}"))
+        }
+        error => error.into(),
     }
 }
 
 #[async_trait]
 impl RecordSource for StoredRecords {
     async fn find(&self, ids: &[String]) -> Result<Vec<Option<Record>>, RunError> {
-        let found = self.observer.storage(self.storage.service(), "get", self.storage.get(ids)).await?;
+        let service = self.storage.service();
+        let field = if service == Service::Evaluation { "evaluation_prompt_ids" } else { "query_ids" };
+        let found = self.observer.storage(service, "get", self.storage.get(ids)).await;
+        let found = found.map_err(|error| too_large(error, field, "give fewer ids"))?;
         let found: HashMap<String, Record> =
             found.into_iter().map(|record| (record.id.clone(), record)).collect();
         Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
