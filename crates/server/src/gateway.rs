@@ -110,11 +110,21 @@ fn target(url: &str, uri: &Uri) -> Result<reqwest::Url, ApiError> {
 }
 
 /// Whether a segment is `.` or `..`, percent-encoded up to three times, after a slash or a backslash. No server
-/// decodes more often, and the work must be bounded.
+/// decodes more often, and the work must be bounded. Servers of Java drop what follows a `;` in a segment, and lenient
+/// ones decode dots and slashes from more bytes than UTF-8 allows.
 fn has_dot_segment(path: &str) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let mut forms = std::iter::successors(Some(path.as_bytes().to_vec()), |path| Some(decoded(path))).take(4);
-    forms.any(|path| path.split(is_slash).any(|segment| matches!(segment, b"." | b"..")))
+    let is_dots = |segment: &[u8]| {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(name, b"." | b"..")
+    };
+    // `.`, `/` and `\` in two, three and four bytes, of which one would be enough.
+    let is_overlong = |path: &[u8]| {
+        path.windows(2)
+            .any(|bytes| matches!(bytes, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]))
+    };
+    forms.any(|path| is_overlong(&path) || path.split(is_slash).any(is_dots))
 }
 
 fn decoded(path: &[u8]) -> Vec<u8> {
@@ -168,6 +178,9 @@ mod tests {
             "/queries/%252F",
             "/queries/%zz",
             "/queries/a%5Cb",
+            "/queries/a;b=..",
+            "/queries/a..;b",
+            "/queries/%C3%A9%E2%82%AC%F0%9F%98%80",
         ] {
             let target = target(path).expect("it is passed on");
             assert_eq!(target.as_str(), format!("http://upstream:1/base{path}"));
@@ -188,6 +201,15 @@ mod tests {
             "/queries/a\\b",
             "/queries/%252e%252e/admin",
             "/queries/%25252E%25252e%25252fadmin",
+            "/queries/..;/admin",
+            "/queries/%2e%2e;x=1/admin",
+            "/queries/..%3B/admin",
+            "/queries/.;",
+            "/queries/%252e%252e%253Bx%252fadmin",
+            "/queries/..%c0%afadmin",
+            "/queries/%c0%ae%c0%ae/admin",
+            "/queries/%e0%80%ae./admin",
+            "/queries/%f0%80%80%af",
         ] {
             assert!(matches!(target(path), Err(ApiError::Path)), "{path}");
         }

@@ -301,5 +301,59 @@ async fn old_routes_accept_limits_like_pydantic() {
         served.post("/api/v1/outputs/search", json!({"output": "x", "limit": limit})).await.message(422);
     }
     served.get("/api/v1/queries/theme/t?limit=5.0&page=1.0").await.data();
+    for (value, is_judge) in
+        [(json!("yes"), true), (json!(1), true), (json!("off"), false), (json!(0.0), false)]
+    {
+        let model = json!({"id": "m", "provider": "openai", "is_judge_compatible": value});
+        let stored = served.post("/api/v1/models", model).await.data();
+        assert_eq!(stored["is_judge_compatible"], is_judge, "{value}");
+    }
+    let model = json!({"id": "m", "provider": "openai", "is_judge_compatible": "perhaps"});
+    let refused = served.post("/api/v1/models", model).await;
+    assert!(refused.message(422).contains("expected true or false"), "{refused:?}");
+    assert!(refused.text.contains("is_judge_compatible"), "{refused:?}");
     served.post("/api/v1/queries/search", json!({"query": "x", "limit": "0"})).await.message(422);
+}
+
+#[tokio::test]
+async fn query_strings_are_read_like_pydantic() {
+    let served = Served::start().await;
+    for query in [
+        "/queries?limit=5.0",
+        "/queries?limit=%205",
+        "/queries?limit=%2B5",
+        "/results?min_score=%207.5&max_score=1e1&limit=5.0&page=%201",
+        "/results?limit=1_0",
+        "/results/summary?seed=5.0",
+        "/results/summary?seed=18446744073709551615",
+        "/runs?limit=5.00",
+    ] {
+        let found = served.get(&format!("/api/v1{query}")).await;
+        assert_eq!(found.status, 200, "{query}: {found:?}");
+    }
+    for truth in ["yes", "On", "T", "1", "true", "n", "OFF", "f", "0", "False"] {
+        let path = format!("/api/v1/queries?embedding_info={truth}");
+        let stored = served.post(&path, json!({"query": "x", "theme": "t"})).await;
+        assert!(stored.status == 200 || stored.status == 201, "{truth}: {stored:?}");
+    }
+    for (query, field) in [
+        ("/queries?limit=5.5", "limit"),
+        ("/queries?limit=", "limit"),
+        ("/queries?limit=five", "limit"),
+        ("/queries?limit=99999999999999999999", "limit"),
+        ("/queries/theme/t?page=5e0", "page"),
+        ("/results?min_score=high", "min_score"),
+        ("/results?max_score=nan", "max_score"),
+        ("/results/summary?seed=-1", "seed"),
+        ("/results/summary?seed=x", "seed"),
+    ] {
+        let refused = served.get(&format!("/api/v1{query}")).await;
+        let reason = refused.message(422);
+        assert!(reason.contains("expected a"), "{query}: {refused:?}");
+        assert!(!reason.contains("digit") && !reason.contains("literal"), "{query}: {refused:?}");
+        assert!(refused.text.contains(field), "{query}: {refused:?}");
+    }
+    let path = "/api/v1/queries?embedding_info=perhaps";
+    let refused = served.post(path, json!({"query": "x", "theme": "t"})).await;
+    assert!(refused.message(422).contains("expected true or false"), "{refused:?}");
 }

@@ -6,6 +6,7 @@ mod object;
 mod parameters;
 mod room;
 mod segment;
+mod text;
 mod unknown;
 
 pub(crate) use body::{Body, BodyOrParameters, OptionalBody, check_media_type};
@@ -14,4 +15,5 @@ pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters};
 pub(crate) use room::{BodyRoom, Received};
 pub(crate) use segment::{Segment, TwoSegments};
+pub(crate) use text::{truth, whole};
 pub(crate) use unknown::{Ignored, Refused, UnknownFields};

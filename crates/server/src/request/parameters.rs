@@ -11,9 +11,12 @@ use aide::{
 use axum::{extract::FromRequestParts, http::request::Parts};
 use records::without_nul;
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, value::MapDeserializer};
 
-use super::unknown::{Ignored, Known, Misread, UnknownFields, read};
+use super::{
+    text::Text,
+    unknown::{Ignored, Known, Misread, UnknownFields, read},
+};
 use crate::answer::ApiError;
 
 /// Parameters `T`, and the names of the ignored ones.
@@ -83,7 +86,8 @@ pub(crate) fn read_query<T: DeserializeOwned + JsonSchema, U: UnknownFields>(
             remove it",
         ));
     }
-    read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error::<T, U>)
+    let pairs = pairs.map(|(name, value)| (name, Text(value)));
+    read(MapDeserializer::new(pairs)).map_err(Misread::into_error::<T, U>)
 }
 
 impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for Parameters<T, U> {

@@ -2,10 +2,15 @@
 
 use std::{borrow::Cow, fmt};
 
-use records::MAX_LABEL_BYTES;
+use records::{MAX_LABEL_BYTES, shortened};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
+
+use crate::{
+    answer::SHOWN_CHARACTERS,
+    request::{truth, whole},
+};
 
 /// A whole number from `MIN` to `MAX`; `DEFAULT` where the field is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +91,10 @@ impl<'de, const MIN: u32, const MAX: u32, const DEFAULT: u32> Deserialize<'de>
             // `Display` writes a whole float as plain digits, which then parse as an integer.
             Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()),
             Value::Number(number) => Some(number.to_string()),
-            Value::String(text) => {
-                let digits = text.trim();
-                Some(match digits.split_once('.') {
-                    Some((digits, zeros)) if zeros.bytes().all(|byte| byte == b'0') => digits.to_owned(),
-                    _ => digits.to_owned(),
-                })
-            }
+            Value::String(text) => Some(text.clone()),
             _ => None,
         };
-        let number = digits
-            .and_then(|digits| digits.parse::<i64>().ok())
-            .and_then(|number| u32::try_from(number).ok());
+        let number = digits.and_then(|digits| whole(&digits)).and_then(|number| u32::try_from(number).ok());
         match number.filter(|number| (MIN..=MAX).contains(number)) {
             Some(number) => Ok(Self(Whole(number))),
             None => Err(de::Error::custom(format_args!(
@@ -118,6 +115,45 @@ impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> JsonSchema for LaxWhole
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         Whole::<MIN, MAX, DEFAULT>::json_schema(generator)
+    }
+}
+
+/// `true` or `false` on a route of the old services, which accept what pydantic accepts as a truth value, including
+/// `"yes"` and `1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LaxBool(pub(crate) bool);
+
+impl<'de> Deserialize<'de> for LaxBool {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let found = match &value {
+            Value::Bool(found) => Some(*found),
+            Value::String(text) => truth(text),
+            Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+            Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+            _ => None,
+        };
+        found.map(Self).ok_or_else(|| {
+            let found = value.to_string();
+            de::Error::custom(format_args!(
+                "expected true or false, found {}",
+                shortened(&found, SHOWN_CHARACTERS)
+            ))
+        })
+    }
+}
+
+impl JsonSchema for LaxBool {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "bool".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        bool::json_schema(generator)
     }
 }
 
@@ -233,9 +269,15 @@ mod tests {
     fn old_routes_accept_whole_numbers_like_pydantic_and_new_ones_do_not() {
         let lax = |value: Value| from_value::<LaxWhole<1, 100, 5>>(value).ok().map(LaxWhole::get);
         let strict = |value: Value| from_value::<Whole<1, 100, 5>>(value).ok().map(Whole::get);
-        for (value, number) in
-            [(json!("5"), 5), (json!(5.0), 5), (json!("5.0"), 5), (json!(" 7 "), 7), (json!("+8"), 8)]
-        {
+        for (value, number) in [
+            (json!("5"), 5),
+            (json!(5.0), 5),
+            (json!("5.0"), 5),
+            (json!(" 7 "), 7),
+            (json!("+8"), 8),
+            (json!("1_0"), 10),
+            (json!("5."), 5),
+        ] {
             assert_eq!((lax(value.clone()), strict(value.clone())), (Some(number), None), "{value}");
         }
         assert_eq!((lax(json!(100)), strict(json!(100))), (Some(100), Some(100)));
@@ -255,8 +297,35 @@ mod tests {
             json!(true),
             json!([5]),
             json!("5e0"),
+            json!("_5"),
+            json!("1__0"),
         ] {
             assert_eq!(lax(value.clone()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn old_routes_accept_truth_values_like_pydantic() {
+        let lax = |value: &Value| from_value::<LaxBool>(value.clone()).ok().map(|LaxBool(found)| found);
+        for (words, numbers, expected) in [
+            (["true", "T", "Yes", "y", "ON", "1"], [json!(true), json!(1), json!(1.0)], true),
+            (["false", "F", "No", "n", "OFF", "0"], [json!(false), json!(0), json!(0.0)], false),
+        ] {
+            for value in words.map(|word| json!(word)).iter().chain(&numbers) {
+                assert_eq!(lax(value), Some(expected), "{value}");
+            }
+        }
+        for value in [
+            json!(null),
+            json!(2),
+            json!(0.5),
+            json!(-1),
+            json!(""),
+            json!("2"),
+            json!("yess"),
+            json!([true]),
+        ] {
+            assert_eq!(lax(&value), None, "{value}");
         }
     }
 }

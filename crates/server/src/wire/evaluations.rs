@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::RegisteredModel;
 
-use super::{ClientId, Entries, ExactObject, Label, LaxWhole, Outputs, Resource};
+use super::{ClientId, Entries, ExactObject, Label, LaxBool, LaxWhole, Outputs, Resource};
 use crate::answer::ApiError;
 
 /// A query for a model, and how its output is judged.
@@ -109,7 +109,7 @@ pub(crate) struct NewModel {
     name: Option<Label>,
     /// Whether the model is suitable as a judge.
     #[serde(default = "yes")]
-    is_judge_compatible: bool,
+    is_judge_compatible: LaxBool,
 }
 
 /// A model.
@@ -121,8 +121,8 @@ pub(crate) struct ModelResponse {
     is_judge_compatible: bool,
 }
 
-fn yes() -> bool {
-    true
+fn yes() -> LaxBool {
+    LaxBool(true)
 }
 
 impl EvaluateQuery {
@@ -190,7 +190,12 @@ impl From<Result<Evaluated, FailedQuery>> for ThemeQueryResponse {
 
 impl From<NewModel> for RegisteredModel {
     fn from(new: NewModel) -> Self {
-        let NewModel { id: ClientId(id), provider: Label(provider), name, is_judge_compatible } = new;
+        let NewModel {
+            id: ClientId(id),
+            provider: Label(provider),
+            name,
+            is_judge_compatible: LaxBool(is_judge_compatible),
+        } = new;
         Self { name: name.map_or_else(|| id.clone(), |Label(name)| name), id, provider, is_judge_compatible }
     }
 }

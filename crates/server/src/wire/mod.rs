@@ -18,7 +18,7 @@ mod summaries;
 pub(crate) use agreement::{
     AgreementRequest, AgreementResponse, Labels, ScoreAgreementResponse, WinnerAgreementResponse,
 };
-pub(crate) use bounded::{Entries, Label, LaxWhole, Whole, Within};
+pub(crate) use bounded::{Entries, Label, LaxBool, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{
