@@ -1,6 +1,6 @@
 //! Connections: parsing the URL, opening a pool, and showing its address without the password.
 
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 use log::LevelFilter;
@@ -162,6 +162,11 @@ impl Database {
                 Box::pin(
                     async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
                 )
+            })
+            .after_release(|connection, _| {
+                // A large row or value leaves a buffer of its size behind, which each connection would keep.
+                connection.shrink_buffers();
+                Box::pin(future::ready(Ok(true)))
             });
         let pool = Pool::new(pool_options, options.clone());
         let check_options = PgPoolOptions::new()

@@ -55,6 +55,18 @@ impl Database {
 
     async fn models_within(&self, size: AnswerSize) -> Result<Vec<RegisteredModel>, StorageError> {
         self.in_service(FAILING, "list models", async |connection| {
+            // Not even one of them is read if they are too large: each connection may read at the same time.
+            let text_bytes = sqlx::query_scalar!(
+                r#"
+            select coalesce(sum(octet_length(id) + octet_length(name) + octet_length(provider)), 0)::bigint as "bytes!"
+            from models
+            "#
+            )
+            .fetch_one(on(connection))
+            .await?;
+            if usize::try_from(text_bytes).map_or(true, |bytes| bytes > size.most_bytes()) {
+                return Err(overrun(size.most_bytes()));
+            }
             let mut rows = sqlx::query_as!(
                 RegisteredModel,
                 r#"
