@@ -170,7 +170,7 @@ impl From<store::storage::StorageError> for Failure {
             StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge => {
                 ExitCode::Usage
             }
-            StorageError::Unavailable { .. } => ExitCode::Failed,
+            StorageError::Unavailable { .. } | StorageError::Busy => ExitCode::Failed,
             // An incompatible storage is a usage error.
             StorageError::Failed { source, .. } => {
                 source.downcast_ref::<store::Error>().map_or(ExitCode::Failed, store_code)

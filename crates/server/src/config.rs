@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use axum::http::{HeaderValue, uri::Authority};
 use sha2::{Digest as _, Sha256};
+use store::memory::MemoryLimit;
 use subtle::ConstantTimeEq as _;
 
 /// Limits and access control of the services of a process.
@@ -32,6 +33,8 @@ pub struct ServerConfig {
     /// Maximum concurrent event streams, which mostly wait and do not count as requests. Default 128, half the
     /// connections of an address: each stream occupies a connection.
     pub max_streams: usize,
+    /// The resident memory above which no large body is accepted. Unlimited by default.
+    pub memory: MemoryLimit,
 }
 
 impl Default for ServerConfig {
@@ -45,6 +48,7 @@ impl Default for ServerConfig {
             evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,
             max_streams: 128,
+            memory: MemoryLimit::default(),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Process {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
-        let bodies = BodyRoom::new(config.max_body_bytes, config.request_timeout / 2);
+        let bodies = BodyRoom::new(config.max_body_bytes, config.request_timeout / 2, config.memory);
         Arc::new(Self {
             config,
             observer: metrics.observer(),

@@ -9,6 +9,7 @@ mod factory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod json;
+pub mod memory;
 pub mod postgres;
 mod problem;
 pub mod room;

@@ -101,7 +101,7 @@ impl From<StorageError> for RunError {
                 Self::Refused { field, reason }
             }
             StorageError::TooLarge => Self::refused("limit", error.to_string()),
-            StorageError::Unavailable { .. } => Self::Unavailable(Fault::Storage(error)),
+            StorageError::Unavailable { .. } | StorageError::Busy => Self::Unavailable(Fault::Storage(error)),
             StorageError::Failed { .. } => Self::Failed(Fault::Storage(error)),
         }
     }

@@ -159,7 +159,7 @@ impl Runs {
         for attempt in 1.. {
             match self.database().claimed_run_task(worker.run, worker.id, worker.models, number).await {
                 Ok(task) => return Ok(task),
-                Err(StorageError::Unavailable { .. }) if attempt < ATTEMPTS => {
+                Err(StorageError::Unavailable { .. } | StorageError::Busy) if attempt < ATTEMPTS => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error @ StorageError::Unavailable { .. }) => {

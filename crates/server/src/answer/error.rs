@@ -134,7 +134,7 @@ impl ApiError {
                 Some(_) => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::Storage(error) => match error {
-                StorageError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                StorageError::Unavailable { .. } | StorageError::Busy => StatusCode::SERVICE_UNAVAILABLE,
                 StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge => {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
-use store::room::{Held, JsonWeight, NoRoom, Room};
+use store::{
+    memory::MemoryLimit,
+    room::{Held, JsonWeight, NoRoom, Room},
+};
 
 use crate::answer::ApiError;
 
@@ -23,6 +26,7 @@ pub(crate) struct BodyRoom {
     /// Time limit for receiving a body.
     patience: Duration,
     room: Room,
+    memory: MemoryLimit,
 }
 
 /// A received body.
@@ -33,8 +37,9 @@ pub(crate) struct Received {
 
 impl BodyRoom {
     /// For bodies of at most `limit_bytes`, received within `patience`.
-    pub(crate) fn new(limit_bytes: usize, patience: Duration) -> Self {
-        Self { limit_bytes, patience, room: Room::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2))) }
+    pub(crate) fn new(limit_bytes: usize, patience: Duration, memory: MemoryLimit) -> Self {
+        let room = Room::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2)));
+        Self { limit_bytes, patience, room, memory }
     }
 
     /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
@@ -67,6 +72,7 @@ impl BodyRoom {
                     );
                     return Err(ApiError::invalid("body", reason));
                 }
+                self.memory.check()?;
                 self.room.try_enlarge(&mut held, size)?;
             }
         }
@@ -110,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn concurrent_bodies_stay_within_the_memory_limit() {
-        let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
+        let room = BodyRoom::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
         let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
         let mut received = Vec::new();
         let refused = loop {
@@ -132,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_counts_by_the_memory_of_its_values() {
-        let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
+        let room = BodyRoom::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
         for unit in ["1,", "[],", "{},", r#""":"","#] {
             let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
             let refused = receive(&room, body).await.map(drop).expect_err("it is large");

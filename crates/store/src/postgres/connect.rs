@@ -23,7 +23,7 @@ use super::{
     unnamed::on,
     url::DatabaseUrl,
 };
-use crate::{Error, postgres::error::StatementContext as _, storage::StorageError};
+use crate::{Error, memory::MemoryLimit, postgres::error::StatementContext as _, storage::StorageError};
 
 /// Maximum number of connections on which a migration writes.
 pub const MAX_COPY_CONNECTIONS: u32 = 8;
@@ -59,6 +59,9 @@ pub struct DatabaseOptions {
     /// table take all connections of their service; shorter ones fail where another transaction is merely slow. Zero sets no
     /// limit.
     pub lock_timeout: Duration,
+    /// The resident memory above which no large response is read. Unlimited by default. Such responses wait, and fail after
+    /// ten seconds.
+    pub memory: MemoryLimit,
 }
 
 impl Default for DatabaseOptions {
@@ -68,6 +71,7 @@ impl Default for DatabaseOptions {
             acquire_timeout: CONNECT_TIMEOUT,
             statement_timeout: STATEMENT_TIMEOUT,
             lock_timeout: LOCK_TIMEOUT,
+            memory: MemoryLimit::default(),
         }
     }
 }
@@ -179,7 +183,7 @@ impl Database {
             shelf: Arc::new(Shelf::new(pool.clone(), max_connections / SHELVED)),
             pool,
             checks: Pool::new(check_options, options),
-            shares: Arc::new(Shares::new(max_connections)),
+            shares: Arc::new(Shares::new(max_connections, limits.memory)),
             share: None,
             limits: statement_limits,
             acquire_timeout: limits.acquire_timeout,
@@ -389,7 +393,10 @@ impl Database {
     }
 
     /// Waits for the permit to read a large answer.
-    pub(super) async fn begin_large(&self) -> Permit {
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when the process uses too much memory.
+    pub(super) async fn begin_large(&self) -> Result<Permit, StorageError> {
         self.shares.begin_large().await
     }
 

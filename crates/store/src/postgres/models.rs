@@ -46,7 +46,7 @@ impl Database {
     pub async fn registered_models(&self) -> Result<Vec<RegisteredModel>, StorageError> {
         match self.models_within(AnswerSize::Small).await {
             Err(StorageError::TooLarge) => {
-                let _turn = self.begin_large().await;
+                let _turn = self.begin_large().await?;
                 self.models_within(AnswerSize::Large).await
             }
             listed => listed,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use records::{Service, lock::Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::{memory::MemoryLimit, room::NoRoom, storage::StorageError};
+
 /// Maximum number of large answers that are read at once: each takes up to three times
 /// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
 const MOST_LARGE: usize = 4;
@@ -24,6 +26,8 @@ pub(super) struct Shares {
     shared: Arc<Semaphore>,
     /// Permits for reading large answers.
     large: Arc<Semaphore>,
+    /// Checked before a large answer is read.
+    memory: MemoryLimit,
     /// Of the services that use the pool. Locked only briefly.
     of_services: Mutex<Vec<(Service, Arc<Semaphore>)>>,
 }
@@ -36,19 +40,24 @@ pub(super) struct Share {
 }
 
 impl Shares {
-    pub(super) fn new(connections: u32) -> Self {
+    pub(super) fn new(connections: u32, memory: MemoryLimit) -> Self {
         Self {
             own: (connections / 6).max(1),
             shared: Arc::new(Semaphore::new(connections as usize)),
             large: Arc::new(Semaphore::new(large_answers())),
+            memory,
             of_services: Mutex::default(),
         }
     }
 
     /// Waits until a large answer may be read.
-    pub(super) async fn begin_large(&self) -> Permit {
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when the process holds too much memory, and does not release it in time.
+    pub(super) async fn begin_large(&self) -> Result<Permit, StorageError> {
         let permit = Arc::clone(&self.large).acquire_owned().await;
-        Permit { _held: permit.expect("nobody closes it") }
+        self.memory.wait().await.map_err(|NoRoom| StorageError::Busy)?;
+        Ok(Permit { _held: permit.expect("nobody closes it") })
     }
 
     /// The share of `service`, which is registered as a user of the pool.
@@ -93,8 +102,9 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_are_limited_and_do_not_take_connections() {
-        let shares = Shares::new(12);
-        let held: Vec<Permit> = std::iter::from_fn(|| shares.begin_large().now_or_never()).collect();
+        let shares = Shares::new(12, MemoryLimit::default());
+        let held: Vec<Permit> =
+            std::iter::from_fn(|| shares.begin_large().now_or_never()).map(Result::unwrap).collect();
         assert_eq!(held.len(), large_answers());
         let query = shares.of(Service::Query);
         assert_eq!(std::iter::from_fn(|| query.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
@@ -105,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn service_cannot_take_reserved_connections_of_others() {
         for (connections, most) in [(12, 8), (6, 4), (4, 2)] {
-            let shares = Shares::new(connections);
+            let shares = Shares::new(connections, MemoryLimit::default());
             let [query, evaluation, judge] = Service::ALL.map(|service| shares.of(service));
             let mut held = Vec::new();
             while let Some(permit) = query.acquire().now_or_never() {
@@ -123,9 +133,9 @@ mod tests {
 
     #[tokio::test]
     async fn single_service_has_all_connections_and_few_are_shared_by_all() {
-        let alone = Shares::new(12).of(Service::Query);
+        let alone = Shares::new(12, MemoryLimit::default()).of(Service::Query);
         assert_eq!(std::iter::from_fn(|| alone.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
-        let few = Shares::new(1);
+        let few = Shares::new(1, MemoryLimit::default());
         for service in Service::ALL {
             assert!(few.of(service).acquire().now_or_never().is_some());
         }

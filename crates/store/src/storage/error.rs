@@ -39,6 +39,9 @@ pub enum StorageError {
             an export"
     )]
     TooLarge,
+    /// The process uses too much memory for a large response. The same operation may succeed later.
+    #[error("too much memory is in use: retry later, or request less")]
+    Busy,
     /// Any other error of the store or of Panopticon.
     #[error("failed to {operation}")]
     Failed {

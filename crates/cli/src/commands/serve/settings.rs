@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context as _, anyhow};
 use records::Service;
 use server::{AllowedHosts, ApiKey, Hosts, Origins, ServerConfig, Upstream};
+use store::memory::MemoryLimit;
 use url::Url;
 
 use crate::{
@@ -21,6 +22,11 @@ use crate::{
         },
     },
 };
+
+/// The resident memory above which the process begins no large operation. Idle, it uses about 150 MB, and operations in
+/// progress may add half of this limit. With a lower limit, large requests wait for each other; with a higher one, they may
+/// exhaust a small machine.
+pub(super) const MEMORY_LIMIT: MemoryLimit = MemoryLimit::bytes(400 << 20);
 
 /// What is served, where, and within which limits.
 pub(super) struct Settings {
@@ -142,6 +148,7 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         evaluation_timeout: configuration.get(&PANOPTICON_EVALUATION_TIMEOUT_SECONDS)?,
         max_requests: configuration.get(&PANOPTICON_MAX_REQUESTS)?,
         max_streams: configuration.get(&PANOPTICON_MAX_STREAMS)?,
+        memory: MEMORY_LIMIT,
     })
 }
 

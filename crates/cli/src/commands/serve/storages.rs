@@ -14,7 +14,7 @@ use store::{
     storage::{Storage, StorageKind},
 };
 
-use super::{embedded::Watched, monitor};
+use super::{embedded::Watched, monitor, settings::MEMORY_LIMIT};
 use crate::{
     configuration::Configuration,
     connection::Connection,
@@ -138,7 +138,7 @@ impl Opened {
 fn limits(configuration: &Configuration) -> anyhow::Result<DatabaseOptions> {
     // One is reserved for checks.
     let max_connections = configuration.get(&PANOPTICON_DATABASE_CONNECTIONS)? - 1;
-    Ok(DatabaseOptions { max_connections, ..DatabaseOptions::default() })
+    Ok(DatabaseOptions { max_connections, memory: MEMORY_LIMIT, ..DatabaseOptions::default() })
 }
 
 /// The Chroma server of `service`: the one at a URL, or one that this process starts on a directory.

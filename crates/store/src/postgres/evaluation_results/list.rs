@@ -100,7 +100,8 @@ impl Database {
     /// When the statement fails.
     pub async fn count_evaluation_results(&self, selection: &ResultSelection) -> Result<u64, StorageError> {
         const OPERATION: &str = "count evaluation results";
-        let rows = self.result_rows(vec![count_results(selection)], None, OPERATION).await?;
+        let statements = [count_results(selection)];
+        let rows = self.result_rows(&statements, (AnswerSize::Small, None), OPERATION).await?;
         let count = rows.first().expect("an aggregate has a row").try_get::<i64, _>(0);
         Ok(count.map_err(FAILING.to(OPERATION))?.unsigned_abs())
     }
@@ -113,9 +114,16 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<StoredResult>, StorageError> {
         const OPERATION: &str = "list evaluation results";
-        let statements = parts.iter().map(|part| list_results(selection, part, limit)).collect();
+        let statements: Vec<Statement> =
+            parts.iter().map(|part| list_results(selection, part, limit)).collect();
         let limit = usize::try_from(limit).expect("a limit fits into memory");
-        let rows = self.result_rows(statements, Some(limit), OPERATION).await?;
+        let rows = match self.result_rows(&statements, (AnswerSize::Small, Some(limit)), OPERATION).await {
+            Err(StorageError::TooLarge) => {
+                let _turn = self.begin_large().await?;
+                self.result_rows(&statements, (AnswerSize::Large, Some(limit)), OPERATION).await?
+            }
+            rows => rows?,
+        };
         rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
     }
 
@@ -123,8 +131,8 @@ impl Database {
     /// far.
     async fn result_rows(
         &self,
-        statements: Vec<Statement>,
-        limit: Option<usize>,
+        statements: &[Statement],
+        (size, limit): (AnswerSize, Option<usize>),
         operation: &'static str,
     ) -> Result<Vec<PgRow>, StorageError> {
         self.in_service(FAILING, operation, async |connection| {
@@ -133,7 +141,7 @@ impl Database {
                 if limit.is_some_and(|limit| rows.len() >= limit) {
                     break;
                 }
-                let more = fetch_answer(connection, &statement, AnswerSize::Large).await;
+                let more = fetch_answer(connection, statement, size).await;
                 rows.extend(more?);
             }
             rows.truncate(limit.unwrap_or(usize::MAX));

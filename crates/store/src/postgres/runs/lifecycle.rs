@@ -69,7 +69,7 @@ impl Database {
         let mut row = self.run_with_plan(id, SMALL).await?;
         let is_large = |row: &Row| row.plan.is_none() && row.plan_bytes > whole(SMALL as u64);
         if row.as_ref().is_some_and(is_large) {
-            let _turn = self.begin_large().await;
+            let _turn = self.begin_large().await?;
             row = self.run_with_plan(id, MAX_PLAN_BYTES).await?;
         }
         Ok(row.map(Row::run))

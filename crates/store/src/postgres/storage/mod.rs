@@ -123,7 +123,7 @@ impl PostgresStorage {
         match self.rows(statement, AnswerSize::Small, operation).await {
             Ok(rows) => read(&rows),
             Err(StorageError::TooLarge) => {
-                let _turn = self.database.begin_large().await;
+                let _turn = self.database.begin_large().await?;
                 read(&self.rows(statement, AnswerSize::Large, operation).await?)
             }
             Err(error) => Err(error),
@@ -144,7 +144,7 @@ impl PostgresStorage {
         let fetch = async |connection: &mut PgConnection| {
             up_to(bound(statement.within(EXPORT_BYTES)).fetch(on(connection)), EXPORT_BYTES).await
         };
-        let _turn = self.database.begin_large().await;
+        let _turn = self.database.begin_large().await?;
         let (rows, is_whole) = self.database.in_service(self.failing, OPERATION, fetch).await?;
         let all = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("page_rows"));
         let all = all.map_err(self.failing.to(OPERATION))?;

@@ -30,7 +30,7 @@ impl PostgresStorage {
     pub async fn search_and_scan(&self, search: &Search) -> Result<(Vec<Hit>, Option<Scan>), StorageError> {
         match self.search_records(search, AnswerSize::Small).await {
             Err(StorageError::TooLarge) => {
-                let _turn = self.database.begin_large().await;
+                let _turn = self.database.begin_large().await?;
                 self.search_records(search, AnswerSize::Large).await
             }
             answered => answered,
