@@ -15,7 +15,7 @@ use crate::{
     environment,
     exit::Failure,
     settings::{
-        AnyVariable, Optional, Row, Variable,
+        AnyVariable, InvalidSetting, Optional, Row, Variable,
         table::{
             self, CHROMA_TOKEN, DATABASE_URL, Format, LOG_FORMAT, LOG_LEVEL, MAINTENANCE,
             MAINTENANCE_BUDGET_SECONDS, MAINTENANCE_INTERVAL_SECONDS, MAINTENANCE_QUIET_HOURS,
@@ -48,11 +48,6 @@ pub(crate) struct Setting {
     /// Why it has no value although it is set.
     problem: Option<String>,
 }
-
-/// A setting that a command uses and that is invalid or not trusted: an error of usage.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct InvalidSetting(String);
 
 /// Everything that is configured.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::process;
 
 use records::cut_short;
 
-use crate::{configuration::InvalidSetting, output::visible, remedy};
+use crate::{output::visible, remedy, settings::InvalidSetting};
 
 /// Characters of one cause. Ours are shorter; what has more repeats what came from outside.
 const CAUSE_CHARACTERS: usize = 16_000;

@@ -156,7 +156,10 @@ async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
 
     let again = index(&database, &["apply", "--table", "queries"]).await;
     assert_eq!(again.code, 0, "{again:?}");
-    assert!(again.stdout.contains("`queries_panopticon_vector_new` was never finished"), "{again:?}");
+    assert!(
+        again.stdout.contains("the build of index `queries_panopticon_vector_new` never finished"),
+        "{again:?}"
+    );
     let expected = [("queries_panopticon_vector".to_owned(), true)];
     assert_eq!(vector_indexes(&mut connection).await, expected);
 }

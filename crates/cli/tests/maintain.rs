@@ -68,7 +68,7 @@ async fn quiet_hours_and_another_process_prevent_maintenance() {
     let settings = [("DATABASE_URL", url.as_str()), ("MAINTENANCE_QUIET_HOURS", hours.as_str())];
     let quiet = run_with(&["maintain", "--once"], &settings).await;
     assert_eq!(quiet.code, 0, "{quiet:?}");
-    let expected = "queries: skipped: vacuum waits for the quiet hours: 900 dead rows";
+    let expected = "queries: skipped: vacuum waits for the quiet hours: there are 900 dead rows";
     assert!(quiet.stdout.contains(expected), "{quiet:?}");
 
     let other = Database::connect(&url).await.expect("the database answers");

@@ -238,7 +238,7 @@ async fn invalid_sources_and_filters_are_usage_errors_that_name_the_remedy() {
             "named twice",
         ),
         (vec!["verify", "query", "--from", &sources[0]], "run `panopticon migrate` first"),
-        (vec!["migrate", "--undo", "67e55044-10b1-426f-9247-bb680e5fe0c8"], "no run 67e55044"),
+        (vec!["migrate", "--undo", "67e55044-10b1-426f-9247-bb680e5fe0c8"], "unknown run 67e55044"),
         (vec!["search", "query", "x", "--model-id", "gpt-4"], "--model-id does not apply to query"),
         (vec!["search", "metrics", "x", "--theme", "law"], "--theme does not apply to evaluation"),
         (vec!["search", "query", "x", "--limit", "0"], "1..=100"),

@@ -99,9 +99,9 @@ async fn lost_recall_is_reported_by_log_metric_readiness_and_webhook() {
     })
     .await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("of the nearest rows")).collect();
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("have a recall of")).collect();
     assert_eq!(lines.len(), 1, "it is logged once: {}", ended.stderr);
-    assert!(lines[0].contains("searches of queries (filter: none) find"), "{lines:?}");
+    assert!(lines[0].contains("searches of queries (filter: none) have a recall of"), "{lines:?}");
     assert!(lines[0].contains("panopticon maintain --once"), "{lines:?}");
     assert!(!ended.stderr.contains("secret-token"), "{}", ended.stderr);
 }

@@ -55,10 +55,12 @@ fn resident_bytes() -> Option<usize> {
     resident.checked_mul(page_size())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn nothing_large_begins_above_the_limit() {
         assert_eq!(MemoryLimit::default().wait().await, Ok(()));

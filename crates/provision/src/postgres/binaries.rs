@@ -25,7 +25,7 @@ pub struct Packaged {
     pub pgvector: &'static str,
 }
 
-/// What [`WHEEL`] contains.
+/// What the wheel contains.
 pub const PACKAGED: Packaged = Packaged { postgresql: "18.6", pgvector: "0.8.6" };
 
 /// [`PACKAGED`], for Linux (x86-64, arm64) and macOS (arm64, x86-64).

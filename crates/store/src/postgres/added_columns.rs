@@ -3,27 +3,14 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Database, Table, jobs::Job, sql, unnamed::on};
+use super::{
+    Database, Table,
+    jobs::Job,
+    sql,
+    table::{AddedColumn, Filling},
+    unnamed::on,
+};
 use crate::{Error, postgres::error::StatementContext as _};
-
-/// A column of a table that is not among those of the migration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AddedColumn {
-    pub(crate) name: String,
-    /// As `format_type` writes it.
-    pub(crate) column_type: String,
-    pub(crate) filling: Filling,
-}
-
-/// What a column holds where nothing was written to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Filling {
-    Null,
-    /// The same in each row, by this expression.
-    Constant(String),
-    /// What the server computes for each row, so that it cannot be told from what a user wrote.
-    Computed,
-}
 
 impl Database {
     /// Ids of the rows that `job` brought and in which users have written to columns of their own.

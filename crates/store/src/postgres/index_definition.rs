@@ -70,7 +70,7 @@ impl Precision {
     pub(crate) const HALF_NORMAL: f64 = 0.000_061_035_156_25;
 
     /// Whether it can hold `vector`: every component is in its range, and those too small for all of their digits matter
-    /// little to the direction. A vector is at least as long as if each of those were [`HALF_NORMAL`](Self::HALF_NORMAL),
+    /// little to the direction. A vector is at least as long as if each of those were 2^-14, the smallest normal number,
     /// so that what they lose is less than a thousandth of its length.
     pub fn holds(self, vector: &[f32]) -> bool {
         if self == Self::Full {

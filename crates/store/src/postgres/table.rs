@@ -81,6 +81,25 @@ pub enum ColumnType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownColumnType(pub String);
 
+/// A column of a table that is not among those of the migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddedColumn {
+    pub(crate) name: String,
+    /// As `format_type` writes it.
+    pub(crate) column_type: String,
+    pub(crate) filling: Filling,
+}
+
+/// What a column holds where nothing was written to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Filling {
+    Null,
+    /// The same in each row, by this expression.
+    Constant(String),
+    /// What the server computes for each row, so that it cannot be told from what a user wrote.
+    Computed,
+}
+
 /// The columns of the migration itself: see the schema migration that creates them.
 pub(crate) const BOOKKEEPING_COLUMNS: [(&str, &str); 2] =
     [("migration_run", "uuid"), ("migration_digest", "bytea")];

@@ -67,8 +67,7 @@ impl Database {
         /// Plans up to this size are read at once; the number of larger ones at a time is limited.
         const SMALL: usize = 64 << 10;
         let mut row = self.run_with_plan(id, SMALL).await?;
-        let is_large = |row: &Row| row.plan.is_none() && row.plan_bytes > whole(SMALL as u64);
-        if row.as_ref().is_some_and(is_large) {
+        if row.as_ref().is_some_and(|row| row.plan.is_none() && row.plan_bytes > whole(SMALL as u64)) {
             let _turn = self.begin_large().await?;
             row = self.run_with_plan(id, MAX_PLAN_BYTES).await?;
         }

@@ -5,10 +5,7 @@ use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{
-    added_columns::{AddedColumn, Filling},
-    table::{BOOKKEEPING_COLUMNS, Presence, Table},
-};
+use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, Filling, Presence, Table};
 
 mod condition;
 pub(crate) mod embedding_health;

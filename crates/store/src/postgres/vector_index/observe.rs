@@ -156,7 +156,7 @@ impl Database {
         .await
     }
 
-    /// Whether `table` has a row that an index of half precision cannot hold ([`Precision::holds`]). Reads every vector,
+    /// Whether `table` has a row that an index of half precision cannot hold (`Precision::holds`). Reads every vector,
     /// like an exact search.
     ///
     /// # Errors
