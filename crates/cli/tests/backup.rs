@@ -76,7 +76,7 @@ impl Written {
     /// Waits until `count` writes were acknowledged.
     fn until(&self, count: usize) -> usize {
         while self.acknowledged.load(Ordering::Relaxed) < count {
-            assert!(!self.writer.is_finished(), "the writer goes on");
+            assert!(!self.writer.is_finished(), "the writer stopped early");
             thread::yield_now();
         }
         self.acknowledged.load(Ordering::Relaxed)

@@ -139,6 +139,7 @@ async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
         if is_building {
             break;
         }
+        // Only bounds the wait: the view announces no change.
         assert!(started.elapsed() < PATIENCE, "the build does not start");
         tokio::time::sleep(POLL).await;
     }

@@ -35,7 +35,7 @@ impl LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Where that fails, closing the file unlocks it.
+        // An error loses nothing: closing the file unlocks it too.
         let _ = self.0.unlock();
     }
 }

@@ -116,6 +116,7 @@ fn has_dot_segment(path: &str) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let mut forms = std::iter::successors(Some(path.as_bytes().to_vec()), |path| Some(decoded(path))).take(4);
     let is_dots = |segment: &[u8]| {
+        // `split` always returns a first part, possibly empty.
         let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
         matches!(name, b"." | b"..")
     };

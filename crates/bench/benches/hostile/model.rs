@@ -118,6 +118,7 @@ async fn asked_model(stream: &mut TcpStream) -> Result<String> {
         let length: usize = length.context("a length")?.trim().parse()?;
         if let Some(body) = received.get(head + 4..head + 4 + length) {
             let body: Value = serde_json::from_slice(body)?;
+            // A request without a model is answered like one for an unknown model.
             return Ok(body["model"].as_str().unwrap_or_default().to_owned());
         }
     }

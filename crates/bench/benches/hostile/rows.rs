@@ -39,7 +39,7 @@ pub(crate) async fn fill(endpoint: &Endpoint, postgres: &PostgresServer) -> Resu
     for id in MODELS.into_iter().chain(["judge"]) {
         post("/api/v1/models", json!({ "id": id, "provider": "openai" })).await?;
     }
-    // One of the largest plans that are accepted, which asks nobody. Others like it are copied.
+    // A plan of the maximum size, whose budget allows no calls. `rows` copies it.
     let mut planned = run(&["judge"], "helpful");
     planned["budget"] = json!({ "requests": 0 });
     planned["metadata"] = json!({ "k": "m".repeat(60_000) });

@@ -142,6 +142,7 @@ impl Embeddings {
                     let batch = (count - first).min(OWNERS_PER_BATCH);
                     column.read(first, batch as usize)?;
                     for (row, owner) in (first..).zip(column.texts()) {
+                        // A row without an owner counts under the empty name, which no collection has.
                         add_owner(&mut owners, owner.unwrap_or_default(), group, row);
                     }
                     first += batch;

@@ -106,6 +106,7 @@ fn env() -> String {
                 None => (None, row.documented_default()),
             };
             lines.extend(default.map(|default| format!("# Default: {default}.")));
+            // Nothing follows `=` if no default can be written as a value.
             lines.push(format!("#{}={}", row.name, value.unwrap_or_default()));
         }
     }

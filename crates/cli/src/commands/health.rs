@@ -121,6 +121,7 @@ async fn trouble(response: Response) -> Option<String> {
     match answer {
         Some(answer) if status == StatusCode::OK && answer["status"] == "success" => None,
         Some(answer) if is_ours => Some(reasons(&answer).unwrap_or_else(|| {
+            // Without a message, the status still says what failed.
             let message = answer["message"].as_str().unwrap_or_default();
             format!("{message} (HTTP {})", status.as_u16())
         })),
@@ -146,6 +147,7 @@ fn reasons(answer: &Value) -> Option<String> {
     let failed = checks.iter().filter(|check| check["ready"] == false);
     let reasons: Vec<String> = failed
         .map(|check| {
+            // A check without a name is shown by its reason.
             let name = check["name"].as_str().unwrap_or_default();
             check["reason"].as_str().map_or_else(|| name.to_owned(), |reason| format!("{name}: {reason}"))
         })

@@ -125,6 +125,7 @@ pub(crate) fn address_of(url: &Url) -> String {
     // The scheme's default port is omitted.
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let path = url.path().trim_end_matches('/');
+    // For messages only: URLs without a host are rejected before.
     format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
 }
 

@@ -154,7 +154,7 @@ impl Partial {
         let failed = || format!("failed to complete the backup `{}`", self.folder.display());
         sync(self.scratch.path()).with_context(failed)?;
         fs::rename(self.scratch.path(), &self.folder).with_context(failed)?;
-        // It is no longer there under the temporary name.
+        // Discards only the temporary path, which no longer exists, so that it is not removed at the end.
         let _ = self.scratch.keep();
         sync(parent(&self.folder)).with_context(failed)
     }
