@@ -418,6 +418,28 @@ async fn components_beyond_half_precision_are_detected() {
     assert!(matches!(&error, StorageError::Unsupported { field, .. } if field == "embedding"), "{error:?}");
 }
 
+/// The driver appends the line of PostgreSQL's source text.
+#[tokio::test]
+async fn errors_have_only_the_words_of_the_server() {
+    let test_database = TestDatabase::create().await;
+    let database = connect(&test_database).await;
+    let url = test_database.url();
+    let missing =
+        format!("{}dbname=none", if url.contains('?') { format!("{url}&") } else { format!("{url}?") });
+    let connect = Database::connect(&missing).await.map(drop).expect_err("there is no such database");
+    let search = PostgresStorage::new(database.clone(), Service::Query)
+        .search(&nearest_to(at_angle(0.0), Selection::default(), 1))
+        .await
+        .map(drop)
+        .expect_err("there is no table");
+    let statement = database.running_runs(&[], 1).await.map(drop).expect_err("there is no table");
+    let errors: [Box<dyn std::error::Error>; 3] = [Box::new(connect), Box::new(search), Box::new(statement)];
+    for error in errors {
+        let chain = records::error_chain(&*error);
+        assert!(!chain.contains(" at line ") && chain.contains("does not exist"), "{chain}");
+    }
+}
+
 /// A trigger that raises a message of any length, and a value that is repeated in one.
 #[tokio::test]
 async fn long_messages_of_the_server_are_truncated_with_a_mark() {

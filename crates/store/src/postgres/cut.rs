@@ -1,7 +1,7 @@
 //! Truncates PostgreSQL's messages: a trigger may raise a message of any length, and messages and details repeat
-//! values of rows.
+//! values of rows. Also drops the line that the driver appends to a message, which is one of PostgreSQL's source text.
 //!
-//! Every error of a statement passes through here, so that no log, answer, terminal or row contains the full message.
+//! Every error of a statement passes through here, so that no log, answer, terminal or row contains more.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -13,13 +13,13 @@ use sqlx::{
 
 /// Maximum number of characters of a message. With our own text it is within the limit of [`records::error_chain`].
 const MESSAGE_CHARACTERS: usize = 1_500;
-/// Maximum number of bytes of the other fields of an error; PostgreSQL's own are much shorter.
-const OTHER_BYTES: usize = 16 << 10;
 
-/// `error` with a truncated message, which says that it is truncated. The rest is freed.
+/// `error` with the server's words only, truncated if necessary, which they then say. The rest is freed.
 pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
     match error {
-        sqlx::Error::Database(said) if is_long(&*said) => sqlx::Error::Database(Box::new(Cut::of(&*said))),
+        sqlx::Error::Database(said) if said.try_downcast_ref::<PgDatabaseError>().is_some() => {
+            sqlx::Error::Database(Box::new(Cut::of(&*said)))
+        }
         sqlx::Error::Protocol(said) => {
             sqlx::Error::Protocol(cut_short(&said, MESSAGE_CHARACTERS).into_owned())
         }
@@ -27,14 +27,7 @@ pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-fn is_long(said: &dyn DatabaseError) -> bool {
-    let Some(said) = said.try_downcast_ref::<PgDatabaseError>() else { return false };
-    let others = [said.detail(), said.hint(), said.r#where(), said.table(), said.constraint()];
-    let others = others.into_iter().flatten().map(str::len).sum::<usize>();
-    said.message().len() > MESSAGE_CHARACTERS || others > OTHER_BYTES
-}
-
-/// The parts of a long error that are used or shown.
+/// The parts of an error that are used or shown.
 #[derive(Debug)]
 struct Cut {
     message: String,

@@ -1,5 +1,6 @@
 //! Undoes the changes of one run to one table.
 
+use records::cut_short;
 use sqlx::{PgConnection, postgres::PgDatabaseError};
 use uuid::Uuid;
 
@@ -212,13 +213,15 @@ fn failed(table: &Table, source: sqlx::Error) -> Error {
 async fn drop_table(connection: &mut PgConnection, table: &Table) -> Result<Vec<String>, Error> {
     const OPERATION: &str = "drop the table that the migration made";
     const DEPENDENT_OBJECTS_STILL_EXIST: &str = "2BP01";
+    /// PostgreSQL lists up to 100 objects, with names of up to 63 bytes.
+    const DEPENDING_CHARACTERS: usize = 16 << 10;
     let added = added_columns(connection, table).await?;
     if !added.is_empty() {
         let reason = |name| format!("the migration did not create its column `{name}`");
         return Ok(added.into_iter().map(|column| reason(column.name)).collect());
     }
     sqlx::raw_sql("savepoint before_drop").execute(&mut *connection).await.during(OPERATION)?;
-    let dropped = sqlx::query(sql::drop_table(&table.name)).execute(on(connection)).await.map_err(cut);
+    let dropped = sqlx::query(sql::drop_table(&table.name)).execute(on(connection)).await;
     let refused = match dropped {
         Ok(_) => return Ok(Vec::new()),
         Err(refused) => refused,
@@ -227,7 +230,8 @@ async fn drop_table(connection: &mut PgConnection, table: &Table) -> Result<Vec<
         .as_database_error()
         .filter(|error| error.code().as_deref() == Some(DEPENDENT_OBJECTS_STILL_EXIST))
         .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
-        .map(|error| error.detail().unwrap_or(error.message()).lines().map(str::to_owned).collect());
+        .map(|error| cut_short(error.detail().unwrap_or(error.message()), DEPENDING_CHARACTERS))
+        .map(|depending| depending.lines().map(str::to_owned).collect());
     let Some(depending) = depending else { return Err(refused).during(OPERATION) };
     sqlx::raw_sql("rollback to before_drop").execute(&mut *connection).await.during(OPERATION)?;
     Ok(depending)
