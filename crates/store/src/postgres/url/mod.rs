@@ -6,6 +6,7 @@
 mod parameters;
 mod parts;
 mod passfile;
+mod scheme;
 mod split;
 
 use std::{str::FromStr as _, time::Duration};

@@ -57,6 +57,11 @@ pub fn libpq_parameter(name: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether `name` is a parameter of libpq, in any case.
+pub(super) fn libpq_keyword(name: &str) -> bool {
+    name.len() <= 64 && verdict(&name.to_ascii_lowercase(), "") != Verdict::Unknown
+}
+
 /// How parameter `name` with `value` is handled.
 pub(super) fn verdict(name: &str, value: &str) -> Verdict {
     use Verdict::{Harmless, Honoured, Refused, Unknown};

@@ -6,9 +6,15 @@ const HINT: &str = "expected postgresql://user:password@host:5432/database, wher
 /// A database URL cannot be used. No message contains a part of the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// It has another scheme, or is invalid or ambiguous.
+    /// It is invalid or ambiguous.
     #[error("{HINT}")]
     Unreadable,
+    /// It is no URL of PostgreSQL.
+    #[error("{reason}: expected postgresql://user:password@host:5432/database")]
+    Form {
+        /// What it seems to be.
+        reason: &'static str,
+    },
     /// It names several servers.
     #[error("it names several hosts or ports, of which only one can be used: name the primary server")]
     SeveralHosts,

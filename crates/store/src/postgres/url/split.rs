@@ -7,6 +7,7 @@
 use super::{
     parameters::{Verdict, verdict},
     parts::{DatabaseUrl, UrlError},
+    scheme::after_scheme,
 };
 
 /// Longer URLs, or those with more `@`, are rejected.
@@ -14,9 +15,10 @@ const MAX_BYTES: usize = 16 << 10;
 const MAX_CANDIDATES: usize = 64;
 
 pub(super) fn split(text: &str) -> Result<DatabaseUrl, UrlError> {
-    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
-    let rest = rest.filter(|rest| rest.len() <= MAX_BYTES && !rest.contains(char::is_control));
-    let rest = rest.ok_or(UrlError::Unreadable)?;
+    let rest = after_scheme(text)?;
+    if rest.len() > MAX_BYTES || rest.contains(char::is_control) {
+        return Err(UrlError::Unreadable);
+    }
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
     let by_the_book = authority.rfind('@');
     if let Some(url) = at(rest, by_the_book, Reading::Certain) {

@@ -87,10 +87,6 @@ fn parts_of_ordinary_urls_are_found() {
 #[test]
 fn what_is_no_url_or_could_be_read_in_several_ways_is_refused_with_a_hint_that_repeats_nothing() {
     for text in [
-        "",
-        "secret",
-        "u:secret@h",
-        "mysql://u:secret@h/d",
         "postgresql://u:secret@h:notaport/d",
         "postgresql://u:secret@h:99999/d",
         "postgresql://u:secret%zz%40@h/d",
@@ -109,6 +105,48 @@ fn what_is_no_url_or_could_be_read_in_several_ways_is_refused_with_a_hint_that_r
         assert!(refused(text).contains("%3F %23 %2F %40 %25 %3A"), "{text}");
     }
     refused(&format!("postgresql://u:secret{}h/d", "@/".repeat(5_000)));
+}
+
+#[test]
+fn other_forms_of_a_connection_are_refused_with_the_remedy() {
+    for (text, expected) in [
+        ("", "does not begin with `postgresql://`"),
+        ("secret", "does not begin with `postgresql://`"),
+        ("u:secret@h", "does not begin with `postgresql://`"),
+        ("localhost:5432/d", "does not begin with `postgresql://`"),
+        ("postgresql:/u:secret@h/d", "does not begin with `postgresql://`"),
+        ("postgresql+://u:secret@h/d", "does not begin with `postgresql://`"),
+        ("postgresql+se cret://u:secret@h/d", "does not begin with `postgresql://`"),
+        ("pöstgresql://u:secret@h/d", "does not begin with `postgresql://`"),
+        ("secret=part", "does not begin with `postgresql://`"),
+        ("host=localhost user=u password=secret", "keywords"),
+        ("dbname = d", "keywords"),
+        ("password='se=cret' host=h", "keywords"),
+        ("Host=h;Username=u;Password=secret", "keywords"),
+        ("mysql://u:secret@h/d", "MySQL"),
+        ("mysql+pymysql://u:secret@h/d", "MySQL"),
+        ("sqlite:///secret.db", "SQLite"),
+        ("MSSQL+pyodbc://u:secret@h/d", "SQL Server"),
+        ("jdbc:postgresql://h/d?user=u&password=secret", "leave `jdbc:` out"),
+        ("\"postgresql://u:secret@h/d\"", "quotation marks"),
+        ("'postgresql://u:secret@h/d", "quotation marks"),
+        ("https://u:secret@h/d", "HTTP"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(expected) && error.contains("postgresql://user"), "{text}: {error}");
+        assert!(!error.contains("%3F"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn urls_of_sqlalchemy_are_read_without_their_driver() {
+    for scheme in
+        ["postgresql+psycopg2", "postgresql+asyncpg", "postgres+psycopg", "PostgreSQL", "postgresql+pg8000"]
+    {
+        let url = parse(&format!("{scheme}://u:p?w@h:5433/d?sslmode=require"));
+        assert_eq!(url, parse("postgresql://u:p?w@h:5433/d?sslmode=require"), "{scheme}");
+        assert_eq!(url.to_url(), "postgresql://u:p%3Fw@h:5433/d?sslmode=require");
+    }
 }
 
 #[test]
