@@ -251,3 +251,54 @@ async fn invalid_sources_and_filters_are_usage_errors_that_name_the_remedy() {
         assert_eq!(ended.stdout, "", "{arguments:?}");
     }
 }
+
+/// Names that mean something else than the table that the user has in mind, with every flag that names a table.
+#[tokio::test]
+async fn tables_of_postgresql_and_names_with_a_schema_are_refused_with_the_remedy() {
+    let database = TestDatabase::create().await;
+    let folder = sample("query_storage_data");
+    let source = folder.path().display().to_string();
+    let one = ["collection", "queries", "--from", &source, "--table"];
+    let all = ["collections", "--from", &source, "--into"];
+    assert_eq!(run_on(&database, &[&["migrate"], &one[..], &["moved"]].concat()).await.code, 0);
+    let relations = "select relname::text from pg_class order by 1";
+    let before = database.texts(relations).await;
+    for (name, expected) in [
+        ("pg_class", "belongs to PostgreSQL (schema pg_catalog)"),
+        ("pg_stat_activity", "belongs to PostgreSQL (schema pg_catalog)"),
+        ("pg_notes", "reserves"),
+        ("information_schema", "reserves"),
+        ("public.moved", "without their schema"),
+        ("public.runs", "without their schema"),
+        ("pg_catalog.pg_class", "reserves"),
+        ("migration_jobs", "one of Panopticon's own"),
+        ("runs", "one of Panopticon's own"),
+        ("_sqlx_migrations", "one of Panopticon's own"),
+    ] {
+        for (flag, arguments) in [("--table", &one[..]), ("--into", &all[..])] {
+            for command in ["migrate", "verify"] {
+                let ended = run_on(&database, &[&[command], arguments, &[name]].concat()).await;
+                assert_eq!(ended.code, 2, "{name}: {ended:?}");
+                assert!(ended.stderr.contains(expected) && ended.stderr.contains(flag), "{name}: {ended:?}");
+                assert!(!ended.stderr.contains("grant "), "{name}: {ended:?}");
+            }
+        }
+    }
+    for command in [["index", "status", "--table"].as_slice(), &["maintain", "--dry-run", "--table"]] {
+        for (name, expected) in [("public.moved", "without their schema"), ("pg_class", "moved")] {
+            let ended = run_on(&database, &[command, &[name]].concat()).await;
+            assert_eq!(ended.code, 2, "{name}: {ended:?}");
+            assert!(ended.stderr.contains(expected), "{name}: {ended:?}");
+        }
+    }
+    assert_eq!(database.texts(relations).await, before, "nothing was created");
+    // A table that has such a name is used.
+    database
+        .execute("create table \"a.b\" (like moved including all); create table pg_mine (like moved including all)")
+        .await;
+    for name in ["a.b", "pg_mine"] {
+        let ended = run_on(&database, &[&["migrate"], &one[..], &[name]].concat()).await;
+        assert_eq!(ended.code, 0, "{name}: {ended:?}");
+        assert_eq!(run_on(&database, &[&["verify"], &one[..], &[name]].concat()).await.code, 0, "{name}");
+    }
+}

@@ -11,7 +11,7 @@ use upkeep::{
     },
 };
 
-use super::index::IndexProgress;
+use super::{index::IndexProgress, migrate::names::without_schema};
 use crate::{
     arguments::MaintainArguments,
     configuration::{Configuration, MaintenanceSettings},
@@ -48,7 +48,10 @@ async fn carry_out(
         let known = watched_tables(database).await?;
         if !known.iter().any(|table| table == name) {
             let known = known.join(", ");
-            return Err(Failure::usage(anyhow!("table `{name}` is not maintained: expected one of {known}")));
+            return Err(Failure::usage(anyhow!(
+                "table `{name}` is not maintained: expected one of {known}{}",
+                without_schema(name)
+            )));
         }
     }
     if arguments.dry_run {

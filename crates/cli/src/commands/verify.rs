@@ -30,6 +30,10 @@ async fn compare(
 ) -> Result<Report, Failure> {
     let work = Work::open(configuration, transfer, sources).await?;
     let connection = Connection::open(configuration).await?;
+    if let Err(refused) = work.check_names(&connection.database, transfer).await {
+        connection.close().await?;
+        return Err(refused);
+    }
     let options = VerifyOptions { embedded_missing: transfer.embed_missing };
     let progress = MigrationProgress::new();
     let (database, observer) = (&connection.database, progress.observer());

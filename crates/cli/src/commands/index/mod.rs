@@ -11,6 +11,7 @@ use upkeep::{Policy, observation_to_json, plan_to_json, setting_to_json};
 pub(super) use self::progress::IndexProgress;
 use crate::{
     arguments::{IndexArguments, IndexCommand},
+    commands::migrate::names::without_schema,
     configuration::Configuration,
     connection::Connection,
     exit::{ExitCode, Failure},
@@ -85,7 +86,8 @@ async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<T
     if tables.is_empty() {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(Failure::usage(anyhow!(
-            "the database has no Panopticon table `{name}` with vectors: it has {known}"
+            "the database has no Panopticon table `{name}` with vectors: it has {known}{}",
+            without_schema(name)
         )));
     }
     Ok(tables)

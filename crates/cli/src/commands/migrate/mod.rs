@@ -3,6 +3,7 @@
 mod collections;
 mod failure;
 pub(crate) mod json;
+pub(crate) mod names;
 mod text;
 mod transfers;
 
@@ -69,6 +70,10 @@ async fn migrate(
         false => None,
     };
     let connection = Connection::open(configuration).await?;
+    if let Err(refused) = work.check_names(&connection.database, transfer).await {
+        connection.close().await?;
+        return Err(refused);
+    }
     let defaults = MigrateOptions::default();
     let options = MigrateOptions {
         mode: if arguments.dry_run { Mode::DryRun } else { Mode::Run },
