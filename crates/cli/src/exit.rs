@@ -146,6 +146,7 @@ impl From<provision::Error> for Failure {
             | Error::NoAccount
             | Error::OtherOwner { .. }
             | Error::OthersWrite { .. }
+            | Error::ModelWritten { .. }
             | Error::NotRegularFile { .. }
             | Error::NotFolder { .. }
             | Error::SocketFolder { .. }

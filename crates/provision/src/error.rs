@@ -134,6 +134,14 @@ pub enum Error {
         /// The accounts that can write it.
         writer: String,
     },
+    /// Others can write a file of the model in the folder that the user has named, or a folder of its path.
+    #[error("{writer} can write `{}`, so the model may have been changed: run `chmod go-w` on it once you trust its content", path.display())]
+    ModelWritten {
+        /// The file or folder.
+        path: PathBuf,
+        /// The accounts that can write it.
+        writer: String,
+    },
     /// A link, pipe, socket or device is in place of one of our files.
     #[error("`{}` is not a regular file and belongs to user id {owner}: remove it", path.display())]
     NotRegularFile {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     DataDir, Progress,
     error::{Content, Error, FileContext as _},
-    ownership::own_tree,
+    ownership::{own_tree, writer_of_given},
     wheel::Wheel,
 };
 
@@ -75,6 +75,19 @@ pub fn present_model(data_dir: &DataDir) -> Result<Option<PathBuf>, Error> {
     Ok(Some(target))
 }
 
+/// Checks the files of a model in a folder that the user has named, as far as they exist.
+///
+/// # Errors
+/// When every user or another group could have changed them. The folder's owner may be another account.
+pub fn check_given_model(folder: &Path) -> Result<(), Error> {
+    for (name, _) in FILES {
+        if let Some((path, writer)) = writer_of_given(&folder.join(name))? {
+            return Err(Error::ModelWritten { path, writer: writer.to_string() });
+        }
+    }
+    Ok(())
+}
+
 fn is_complete(folder: &Path) -> bool {
     FILES.iter().all(|(name, _)| folder.join(name).is_file())
 }
@@ -89,4 +102,45 @@ fn check_hash(path: &Path, expected: &'static str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::ModelHash { path: path.to_owned(), expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn given_model_that_others_can_write_is_refused() {
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let (folder, blobs) = (top.path().join("model"), top.path().join("blobs"));
+        for folder in [&folder, &blobs] {
+            fs::create_dir(folder).expect("a folder is made");
+        }
+        let give = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the mode is set");
+        };
+        check_given_model(&folder).expect("loading it says what is missing");
+        // As in a cache of Hugging Face.
+        for (name, _) in FILES {
+            fs::write(blobs.join(name), "").expect("a file is made");
+            symlink(Path::new("../blobs").join(name), folder.join(name)).expect("a link is made");
+        }
+        give(top.path(), 0o1777);
+        check_given_model(&folder).expect("others can replace nothing there");
+        give(top.path(), 0o755);
+        for (name, _) in FILES {
+            for path in [blobs.join(name), folder.clone(), blobs.clone(), top.path().to_owned()] {
+                let mode = fs::metadata(&path).expect("it exists").permissions().mode();
+                give(&path, mode | 0o002);
+                let refused = check_given_model(&folder).expect_err(name);
+                assert!(
+                    matches!(&refused, Error::ModelWritten { path: named, .. } if named.ends_with(path.file_name().expect("it has one"))),
+                    "{path:?}: {refused}"
+                );
+                give(&path, mode);
+                check_given_model(&folder).expect("nobody else can write it");
+            }
+        }
+    }
 }

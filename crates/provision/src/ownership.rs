@@ -62,6 +62,28 @@ pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The place where every user or another group can write the file at `path`, which the user has named, or redirect its path.
+/// It may belong to another account, and is not changed.
+pub(crate) fn writer_of_given(path: &Path) -> Result<Option<(PathBuf, Writer)>, Error> {
+    let groups = Groups::of_this_machine();
+    let way = match Way::to(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        way => way.during("resolve", path)?,
+    };
+    // The last one is the file.
+    let steps = way.passed.iter().map(|place| (place, place.is_kept())).chain([(&way.target, false)]);
+    for (place, _) in steps.filter(|(_, is_kept)| !is_kept) {
+        match groups.writer_besides_owner(&place.metadata) {
+            // The group of another owner may be that owner's own.
+            Some(Writer::Group(gid))
+                if !is_ours(place.metadata.uid()) || is_tolerated(&place.metadata, gid, &groups) => {}
+            Some(writer) => return Ok(Some((place.path.clone(), writer))),
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Opens the file at `path`, in one of our folders, for writing, and creates it if it is missing. It must be a regular file
 /// of this account or of `account`, and only its owner can read and write it: any process that can open a lock file can
 /// lock it.

@@ -75,6 +75,12 @@ impl Place {
         Ok(Self { path: path.to_owned(), metadata: fs::symlink_metadata(path)? })
     }
 
+    /// Whether only its owner can replace what is there: the mode of a link has no effect, and in a sticky folder, others
+    /// cannot replace existing entries.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.metadata.is_symlink() || self.metadata.mode() & STICKY != 0
+    }
+
     fn noun(&self) -> &'static str {
         if self.metadata.is_symlink() { "the link" } else { "the folder" }
     }
@@ -145,6 +151,11 @@ impl Groups {
         if !is_ours(metadata.uid()) {
             return Some(Writer::User(metadata.uid()));
         }
+        self.writer_besides_owner(metadata)
+    }
+
+    /// The same, whoever the owner is.
+    pub(crate) fn writer_besides_owner(&self, metadata: &Metadata) -> Option<Writer> {
         if metadata.mode() & OTHERS_WRITE != 0 {
             return Some(Writer::Everyone);
         }
@@ -154,10 +165,7 @@ impl Groups {
 
     /// The account, other than this one and root, that can redirect a path through `place`.
     pub(crate) fn writer_on_the_way(&self, place: &Place) -> Option<Writer> {
-        let Place { metadata, .. } = place;
-        // The mode of a link has no effect. In a sticky folder, others cannot replace existing entries.
-        let is_kept = metadata.is_symlink() || metadata.mode() & STICKY != 0;
-        if is_kept && is_ours(metadata.uid()) { None } else { self.writer(metadata) }
+        if place.is_kept() && is_ours(place.metadata.uid()) { None } else { self.writer(&place.metadata) }
     }
 
     /// Whether the group may come from a container runtime: this process has it, and no file lists it.

@@ -80,7 +80,7 @@ pub(crate) struct Question<'a> {
 /// The model, downloaded unless the user has a copy.
 pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, Failure> {
     let folder = match configuration.model_dir()? {
-        Some(folder) => folder,
+        Some(folder) => given(folder)?,
         None => {
             let data_dir = configuration.data_dir()?;
             blocking(move || provision::ensure_model(&data_dir, &setup_line)).await?
@@ -92,13 +92,19 @@ pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, F
 /// The model, if its files are on this machine.
 pub(crate) async fn open_present_model(configuration: &Configuration) -> Result<Option<Model>, Failure> {
     let folder = match configuration.model_dir()? {
-        Some(folder) => Some(folder),
+        Some(folder) => Some(given(folder)?),
         None => provision::present_model(&configuration.data_dir()?)?,
     };
     match folder {
         Some(folder) => load_model(folder).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The folder of the user's copy, if others cannot have changed its files.
+fn given(folder: PathBuf) -> Result<PathBuf, Failure> {
+    provision::check_given_model(&folder)?;
+    Ok(folder)
 }
 
 async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
