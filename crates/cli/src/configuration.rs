@@ -11,7 +11,7 @@ use upkeep::{Policy, maintenance::Limits};
 
 use crate::{
     arguments::SettingFlags,
-    dotenv::{DotEnv, Found, Importance},
+    dotenv::{DotEnv, Found, Sensitivity},
     environment,
     exit::Failure,
     settings::{
@@ -181,7 +181,7 @@ impl Configuration {
     pub(crate) fn refusals(&self) -> Vec<String> {
         let Some(distrust) = &self.distrust else { return Vec::new() };
         let is_refused = |setting: &&Setting| {
-            setting.row.importance == Importance::Checked && matches!(setting.origin, Origin::DotEnv(..))
+            setting.row.importance == Sensitivity::Checked && matches!(setting.origin, Origin::DotEnv(..))
         };
         let refused = self.settings.iter().filter(is_refused);
         refused

@@ -48,7 +48,7 @@ fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Laye
         Format::Text => lines.fmt_fields(Escaped).boxed(),
         Format::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            lines.map_event_format(Cut).boxed()
+            lines.map_event_format(Truncating).boxed()
         }
     }
 }
@@ -60,9 +60,9 @@ const FIELD_CHARACTERS: usize = 4_000;
 const LINE_BYTES: usize = 8_000;
 
 /// Lines of JSON whose texts are cut as those for people are.
-struct Cut(fmt::format::Format<Json>);
+struct Truncating(fmt::format::Format<Json>);
 
-impl<S, N> FormatEvent<S, N> for Cut
+impl<S, N> FormatEvent<S, N> for Truncating
 where
     S: Subscriber + for<'s> LookupSpan<'s>,
     N: for<'w> FormatFields<'w> + 'static,
@@ -218,7 +218,7 @@ mod tests {
     fn lines_of_json_are_cut_too_and_stay_json() {
         let written = Written::default();
         let writer = written.clone();
-        let lines = fmt::layer().with_writer(move || writer.clone()).json().map_event_format(Cut);
+        let lines = fmt::layer().with_writer(move || writer.clone()).json().map_event_format(Truncating);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
             let long = "ü\"\n".repeat(1 << 16);
             tracing::info_span!("request", long).in_scope(|| {

@@ -74,7 +74,7 @@ pub struct EmbedderState {
     /// Number of panics that were caught.
     pub restarts: u64,
     /// Why texts are no longer embedded, if they are not.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 struct Request {
@@ -124,7 +124,7 @@ impl Embedder {
         let has_ended = [&self.short, &self.others].into_iter().any(Queue::has_ended);
         EmbedderState {
             restarts: self.panics.load(Ordering::Relaxed),
-            trouble: has_ended.then(|| "one of its threads has ended".to_owned()),
+            problem: has_ended.then(|| "one of its threads has ended".to_owned()),
         }
     }
 
@@ -348,8 +348,8 @@ mod tests {
             let error = poisoned.expect_err("it panics").to_string();
             assert_eq!(error, "embedding the texts panicked: a poisonous text");
         }
-        let EmbedderState { restarts, trouble } = embedder.state();
-        assert!(restarts >= 6 && trouble.is_none(), "{restarts} {trouble:?}");
+        let EmbedderState { restarts, problem } = embedder.state();
+        assert!(restarts >= 6 && problem.is_none(), "{restarts} {problem:?}");
     }
 
     #[tokio::test]

@@ -294,7 +294,7 @@ fn rejections_are_recognized_for_every_server() {
 /// Phrases that are in no report about another tool.
 #[test]
 fn rejections_are_recognized_in_other_phrases() {
-    let said = [
+    let verdict = [
         "temperature: Input should be greater than or equal to 1",
         "You cannot set temperature for reasoning models.",
         "Parameter temperature is invalid for model x: this model uses fixed sampling.",
@@ -311,7 +311,7 @@ fn rejections_are_recognized_in_other_phrases() {
         "该模型不支持 temperature 参数",
     ];
     let keyed = ["error_message", "errorMessage", "Message", "error_msg", "description"];
-    let bodies = said.iter().map(|said| json!({"error": {"message": said}}));
+    let bodies = verdict.iter().map(|verdict| json!({"error": {"message": verdict}}));
     let keyed = keyed.iter().map(|key| json!({*key: "temperature is not supported"}));
     let named = ["property", "invalid_params", "target"]
         .iter()
@@ -326,7 +326,7 @@ fn rejections_are_recognized_in_other_phrases() {
 /// A problem with a parameter can be described in any way; its name suffices.
 #[test]
 fn invalid_request_that_names_a_parameter_is_a_rejection() {
-    let said = [
+    let verdict = [
         "Invalid parameter: temperature",
         "temperature is not a valid parameter for this model",
         "Invalid value for 'temperature': expected 1, got 0",
@@ -357,7 +357,7 @@ fn invalid_request_that_names_a_parameter_is_a_rejection() {
         "Le paramètre « temperature » n'est pas pris en charge",
         "La température est fixe",
     ];
-    let bodies = said.iter().flat_map(|said| [json!({"error": {"message": said}}), json!(said)]);
+    let bodies = verdict.iter().flat_map(|verdict| [json!({"error": {"message": verdict}}), json!(verdict)]);
     let by_field = [
         json!({"error": {"message": "Invalid request", "param": "temperature"}}),
         json!({"temperature": ["This field is not expected."]}),
@@ -382,8 +382,8 @@ fn invalid_request_that_names_a_parameter_is_a_rejection() {
     let renamed = json!({"error": "Invalid parameter: max_tokens. Please use max_completion_tokens"});
     assert_eq!(refuses(400, &renamed), [MaxTokens, MaxCompletionTokens]);
     let other_names = ["temperature_scale is wrong", "hightemperature", "xtemperature2"];
-    for said in other_names {
-        assert_eq!(refuses(400, &json!({"error": {"message": said}})), [], "{said}");
+    for verdict in other_names {
+        assert_eq!(refuses(400, &json!({"error": {"message": verdict}})), [], "{verdict}");
     }
 }
 
@@ -418,7 +418,7 @@ async fn error_that_persists_is_reported_as_the_first_one() {
 
 #[tokio::test]
 async fn other_errors_are_not_retried_without_parameters() {
-    for (status, said, code) in [
+    for (status, verdict, code) in [
         (
             400,
             "This model's maximum context length is 8192 tokens; temperature 0.",
@@ -430,17 +430,17 @@ async fn other_errors_are_not_retried_without_parameters() {
         (400, "The prompt is wrong", ""),
     ] {
         let (stub, bodies) =
-            server(OPENAI, move |_| Some((status, json!({"error": {"message": said, "code": code}}))));
+            server(OPENAI, move |_| Some((status, json!({"error": {"message": verdict, "code": code}}))));
         let caller = caller(&stub, Wire::OpenAi, Transport::Whole);
         call(&caller, "m", &full()).await.expect_err("it is wrong");
-        assert_eq!(bodies.lock().expect("no panic").len(), 1, "{said}");
+        assert_eq!(bodies.lock().expect("no panic").len(), 1, "{verdict}");
     }
 }
 
 /// Without its limit, the answer could have any length.
 #[test]
 fn limit_that_is_too_high_is_not_a_rejection() {
-    for said in [
+    for verdict in [
         "max_tokens is too large: 5000. This model supports at most 4096 completion tokens.",
         "This model only supports 4096 output tokens, max_tokens 5000 is not allowed",
         "max_tokens: 8192 > 4096, which is not permitted",
@@ -450,7 +450,11 @@ fn limit_that_is_too_high_is_not_a_rejection() {
         "max_tokens must be between 1 and 4096",
         "max_tokens: value 5000 is out of range (1..4096)",
     ] {
-        assert_eq!(refuses(400, &json!({"error": {"message": said, "param": "max_tokens"}})), [], "{said}");
+        assert_eq!(
+            refuses(400, &json!({"error": {"message": verdict, "param": "max_tokens"}})),
+            [],
+            "{verdict}"
+        );
     }
 }
 

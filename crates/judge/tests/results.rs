@@ -4,7 +4,7 @@ use judge::{
     outcome::{Counts, Outcome},
     parse::Winner,
     results::{
-        Gathering, Judgement, Judgements, Method, Said, ScoreLabel, WinnerLabel, compare_models,
+        Gathering, JudgeVerdict, Judgement, Judgements, Method, ScoreLabel, WinnerLabel, compare_models,
         compare_selections, scores_agree, summarize_pairs, summarize_scores, winners_agree,
     },
     rubric::panel::Combination,
@@ -26,7 +26,7 @@ fn scored<'r>(query: &'r str, model: &'r str, judge: &'r str, score: Outcome<f64
         judge: Some(judge),
         run: None,
         repeat: None,
-        said: Said::Score { score, is_out_of_range: score == Scored(11.0) },
+        verdict: JudgeVerdict::Score { score, is_out_of_range: score == Scored(11.0) },
     }
 }
 
@@ -36,8 +36,8 @@ fn compared<'r>(
     is_swapped: bool,
     winner: Outcome<Winner>,
 ) -> Judgement<'r> {
-    let said = Said::Comparison { opponent: Some(opponent), is_swapped, winner };
-    Judgement { said, ..scored(query, model, "judge", Failed) }
+    let verdict = JudgeVerdict::Comparison { opponent: Some(opponent), is_swapped, winner };
+    Judgement { verdict, ..scored(query, model, "judge", Failed) }
 }
 
 fn gathered<'r>(judgements: impl IntoIterator<Item = Judgement<'r>>) -> Judgements {

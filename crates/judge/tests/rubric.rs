@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 use judge::{
     parse::{Scale, Unread, Winner},
-    provider::{AnswerMemory, Completion, Content, Error, Rejection},
+    provider::{Completion, Content, Error, Rejection, ResponseReservation},
     rubric::{
         AnswerForm, BeyondScale, DEFAULT_SCALE, Inputs, Judge, Mode, Outputs, Placeholder, Rubric,
         RubricError, Score, Unreadable, Verdict, fingerprint::Fingerprint, pairwise,
@@ -133,7 +133,7 @@ fn completion(content: Content) -> Completion {
         finish_reason: "stop".into(),
         usage: None,
         latency: Duration::ZERO,
-        memory: AnswerMemory::default(),
+        memory: ResponseReservation::default(),
     }
 }
 

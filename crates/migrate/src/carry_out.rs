@@ -81,7 +81,7 @@ pub(crate) async fn carry_out(
         }
 
         let mut tally = copied.classifier.tally;
-        let appeared = copied.written.in_the_way.iter().map(|id| (*id, ConflictReason::BornHere));
+        let appeared = copied.written.conflicting.iter().map(|id| (*id, ConflictReason::BornHere));
         let meanwhile = appeared.chain(copied.written.edited.iter().map(|id| (*id, ConflictReason::Edited)));
         tally.conflicts.extend(meanwhile.map(|(id, reason)| Conflict::of_row(id, reason)));
         tally.conflicts.extend(stale_conflicts);

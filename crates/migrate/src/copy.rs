@@ -86,14 +86,14 @@ pub(crate) async fn copy(
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
     }
-    let Sent { source, classifier, warnings, digest } = sent?;
+    let SentBatches { source, classifier, warnings, digest } = sent?;
     observer(Event::Step(Step::AllSent));
     let copied = Copied { source, classifier, warnings, written, digest_source: digest.to_string() };
     quarantine_refused(database, job, copied).await
 }
 
 /// The state after all batches were sent.
-struct Sent {
+struct SentBatches {
     source: SourceCollection,
     classifier: Classifier,
     warnings: Vec<Warning>,
@@ -106,13 +106,13 @@ async fn send_all(
     options: CopyOptions,
     sender: mpsc::Sender<Batch>,
     observer: &Observer,
-) -> Result<Sent, Error> {
+) -> Result<SentBatches, Error> {
     let Plan { source, mut classifier, warnings, spool } = plan;
     let CopyOptions { batches, embed, deleted, .. } = options;
     let deletions = Batch { deleted, ..Batch::default() };
     // If a batch cannot be sent, a task has failed and reports the cause.
     if !deletions.is_empty() && sender.send(deletions).await.is_err() {
-        return Ok(Sent { source, classifier, warnings, digest: CollectionDigest::default() });
+        return Ok(SentBatches { source, classifier, warnings, digest: CollectionDigest::default() });
     }
     let name = source.collection().name.clone();
     if let Some(spool) = spool {
@@ -125,7 +125,7 @@ async fn send_all(
             }
             (0..rows).for_each(|_| counter.count());
         }
-        return Ok(Sent { source, classifier, warnings, digest: spool.digest });
+        return Ok(SentBatches { source, classifier, warnings, digest: spool.digest });
     }
     let total = classifier.tally.source_records;
     classifier.restart();
@@ -144,7 +144,7 @@ async fn send_all(
     let Read { source, visitor: Copier { mut classifier, batcher, .. }, warnings, unread, .. } =
         read.complete()?;
     classifier.tally.unread = unread;
-    Ok(Sent { source, classifier, warnings, digest: batcher.digest })
+    Ok(SentBatches { source, classifier, warnings, digest: batcher.digest })
 }
 
 /// Makes batches on the visitor's thread.

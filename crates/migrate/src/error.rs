@@ -42,10 +42,10 @@ pub enum Error {
     #[error(transparent)]
     Database(Box<store::Error>),
     /// Another migration is unfinished.
-    #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it", .0.run_id, OriginOf(.0), .0.table_name)]
+    #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it", .0.run_id, JobOrigin(.0), .0.table_name)]
     Unfinished(Box<Job>),
     /// The table already contains the collection, with other columns.
-    #[error("run {} migrated {} into table `{}` with other columns", .0.run_id, OriginOf(.0), .0.table_name)]
+    #[error("run {} migrated {} into table `{}` with other columns", .0.run_id, JobOrigin(.0), .0.table_name)]
     OtherMapping(Box<Job>),
     /// Another collection's records have the same ids.
     #[error("table `{table}` contains records of another collection with the same ids, {} such as `{}`: use \
@@ -140,9 +140,9 @@ impl From<store::Error> for Error {
     }
 }
 
-struct OriginOf<'a>(&'a Job);
+struct JobOrigin<'a>(&'a Job);
 
-impl fmt::Display for OriginOf<'_> {
+impl fmt::Display for JobOrigin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "collection `{}` of `{}`", self.0.origin.collection, self.0.origin.source)
     }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use records::{DistanceSpace, Embedding};
 use store::postgres::{
     Database, Table,
-    nearest::{Among, NeighbourSearch},
+    nearest::{NeighbourSearch, RowSet},
     vector_index::Share,
 };
-use upkeep::FoundShare;
+use upkeep::RecallCounter;
 use uuid::Uuid;
 
 use crate::{Error, observe::Counter, report::Searches, resume::Origins};
@@ -105,7 +105,7 @@ impl NearestInSource {
         rows: ComparedRows<'_>,
         mut counter: Counter,
     ) -> Result<Searches, Error> {
-        let (mut parity, mut index_recall) = (FoundShare::default(), FoundShare::default());
+        let (mut parity, mut index_recall) = (RecallCounter::default(), RecallCounter::default());
         let mut without_distance = self.without_distance;
         let failed = |error| Error::store("search", &table.name)(error);
         let index = database.index_search(table).await.map_err(failed)?;
@@ -124,7 +124,7 @@ impl NearestInSource {
                 among,
                 limit: RESULTS as u32,
             };
-            let of_the_source = search(Among::Runs(&origins.own_runs));
+            let of_the_source = search(RowSet::Runs(&origins.own_runs));
             let found = database.nearest_exact(&of_the_source).await.map_err(failed)?;
             let is_right = |id: Uuid| {
                 !rows.different.contains(&id) || query.nearest.iter().any(|(_, expected)| *expected == id)
@@ -133,7 +133,7 @@ impl NearestInSource {
                 found.found.iter().filter(|(id, _)| is_right(*id)).map(|(_, distance)| *distance).collect();
             parity.add(&expected, &right);
             if let Some(index) = index.as_ref().filter(|index| index.holds(embedding)) {
-                let search = search(Among::Share(Share::ALL));
+                let search = search(RowSet::Share(Share::ALL));
                 let by_index = database.nearest_by_index(&search, index).await.map_err(failed)?;
                 let exact = match rows.are_alone {
                     true => found,

@@ -89,14 +89,14 @@ impl Placement {
         taken: &HashSet<String>,
         is_reserved: IsReserved,
     ) -> Vec<Table> {
-        let mut brought: HashMap<Uuid, Vec<&Job>> = HashMap::new();
+        let mut migrated: HashMap<Uuid, Vec<&Job>> = HashMap::new();
         for job in standing {
-            brought.entry(job.origin.collection_id).or_default().push(job);
+            migrated.entry(job.origin.collection_id).or_default().push(job);
         }
         let mut used: HashSet<String> = standing.iter().map(|job| job.table_name.clone()).collect();
         let own = |collection: &Collection| {
             let definition = self.table(collection, String::new()).definition();
-            let jobs = brought.get(&collection.id)?.iter();
+            let jobs = migrated.get(&collection.id)?.iter();
             jobs.filter(|job| job.definition == definition).map(|job| job.table_name.clone()).next_back()
         };
         let name = |collection: &Collection| {

@@ -22,7 +22,7 @@ use crate::{
     plan::{Plan, Spooling, plan},
     quarantine::Quarantine,
     report::{CollectionReport, Conflict, ConflictReason, Phases, Stopped},
-    resume::{Earlier, Origins},
+    resume::{EarlierJobs, Origins},
     target::TargetRows,
 };
 
@@ -109,8 +109,8 @@ pub(crate) async fn prepare(
     observer(Event::Step(Step::Locked));
     let decided = async {
         let jobs = database.jobs().await?;
-        let earlier = Earlier::of(&jobs, &transfer)?;
-        decide(database, transfer, Begun { new_run, earlier, state: None }, options, observer).await
+        let earlier = EarlierJobs::of(&jobs, &transfer)?;
+        decide(database, transfer, StartedTransfer { new_run, earlier, state: None }, options, observer).await
     };
     let prepared = lock.hold(decided).await?;
     Ok((lock, prepared))
@@ -127,11 +127,11 @@ pub(crate) fn check_dimension(transfer: &Transfer) -> Result<(), Error> {
 }
 
 /// The state of a transfer before planning.
-pub(crate) struct Begun {
+pub(crate) struct StartedTransfer {
     /// The id of a new run.
     pub(crate) new_run: Uuid,
     /// Earlier jobs of the table.
-    pub(crate) earlier: Earlier,
+    pub(crate) earlier: EarlierJobs,
     /// The state of the table, if known.
     pub(crate) state: Option<TableState>,
 }
@@ -140,13 +140,13 @@ pub(crate) struct Begun {
 pub(crate) async fn decide(
     database: &Database,
     transfer: Transfer,
-    begun: Begun,
+    begun: StartedTransfer,
     options: &MigrateOptions,
     observer: &Observer,
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     let Transfer { source, table } = transfer;
-    let Begun { new_run, earlier: Earlier { unfinished, origins }, state } = begun;
+    let StartedTransfer { new_run, earlier: EarlierJobs { unfinished, origins }, state } = begun;
     if state != Some(TableState::Absent) {
         database.check_access(&table, Access::Write).await?;
     }

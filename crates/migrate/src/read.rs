@@ -18,9 +18,9 @@ use store::{chroma::Source, postgres::jobs::Origin};
 use crate::Error;
 
 /// Records are passed in lots, since waking a thread costs as much as reading several records.
-const LOT_RECORDS: usize = 128;
+const BATCH_RECORDS: usize = 128;
 /// Maximum size of a lot, which bounds memory when records are large.
-const LOT_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 1 << 20;
 /// Maximum lots in the queue.
 const WAITING_LOTS: usize = 2;
 
@@ -95,19 +95,19 @@ impl SourceCollection {
                 let visitor = &mut visitor;
                 let visiting =
                     scope.spawn(move || lots.iter().flatten().try_for_each(|record| visitor.visit(record)));
-                let mut lot = Lot::default();
+                let mut batch = RecordBatch::default();
                 let report = Self::lock(&self.source).read(&self.collection, |record| {
                     if is_dropped.load(Ordering::Relaxed) {
                         return ControlFlow::Break(());
                     }
-                    match lot.add(record).map(|records| sender.send(records)) {
+                    match batch.add(record).map(|records| sender.send(records)) {
                         // The visitor has stopped.
                         Some(Err(_)) => ControlFlow::Break(()),
                         Some(Ok(())) | None => ControlFlow::Continue(()),
                     }
                 });
                 // If the visitor has stopped, the result below shows it.
-                sender.send(lot.records).ok();
+                sender.send(batch.records).ok();
                 drop(sender);
                 let visited = visiting.join().unwrap_or_else(|panic| resume_unwind(panic));
                 report.map(|report| (report, visited.is_break()))
@@ -146,12 +146,12 @@ impl SourceCollection {
 
 /// Records that are passed together.
 #[derive(Default)]
-struct Lot {
+struct RecordBatch {
     records: Vec<Record>,
     size_bytes: usize,
 }
 
-impl Lot {
+impl RecordBatch {
     /// Adds a record, and returns all records if the lot is full.
     fn add(&mut self, record: Record) -> Option<Vec<Record>> {
         self.size_bytes += record.document.as_ref().map_or(0, String::len);
@@ -159,11 +159,11 @@ impl Lot {
             self.size_bytes += size_of_val(embedding.as_slice());
         }
         self.records.push(record);
-        if self.records.len() < LOT_RECORDS && self.size_bytes < LOT_BYTES {
+        if self.records.len() < BATCH_RECORDS && self.size_bytes < BATCH_BYTES {
             return None;
         }
         self.size_bytes = 0;
-        Some(std::mem::replace(&mut self.records, Vec::with_capacity(LOT_RECORDS)))
+        Some(std::mem::replace(&mut self.records, Vec::with_capacity(BATCH_RECORDS)))
     }
 }
 

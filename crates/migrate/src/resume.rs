@@ -10,7 +10,7 @@ use crate::{Error, options::Transfer};
 
 /// Earlier jobs relevant to a migration of one collection into one table.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Earlier {
+pub(crate) struct EarlierJobs {
     /// The job to resume.
     pub(crate) unfinished: Option<Job>,
     /// The runs of existing rows.
@@ -30,7 +30,7 @@ pub(crate) struct Origins {
 ///
 /// # Errors
 /// When another migration is unfinished, or an earlier one used other columns.
-pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<Earlier, Error> {
+pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<EarlierJobs, Error> {
     let definition = table.definition();
     let is_own = |job: &Job| job.origin.collection_id == origin.collection_id;
     let standing = || jobs.iter().filter(|job| job.status != JobStatus::Undone);
@@ -59,10 +59,10 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
     if let Some(job) = here().find(|job| is_own(job) && job.definition != definition) {
         return Err(Error::OtherMapping(Box::new(job.clone())));
     }
-    Ok(Earlier { unfinished, origins: Origins::of(jobs, origin, table) })
+    Ok(EarlierJobs { unfinished, origins: Origins::of(jobs, origin, table) })
 }
 
-impl Earlier {
+impl EarlierJobs {
     /// The `jobs` relevant to `transfer`.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    fn look(jobs: &[Job]) -> Result<Earlier, Error> {
+    fn look(jobs: &[Job]) -> Result<EarlierJobs, Error> {
         look_back(jobs, &origin(), &Table::of(Service::Query))
     }
 

@@ -12,7 +12,7 @@ use crate::{Error, options::EditedRows, report::ConflictReason, resume::Origins}
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetRows {
     /// Sorted by id.
-    brought: Vec<BroughtRow>,
+    migrated: Vec<MigratedRow>,
     /// Ids of rows created in PostgreSQL, sorted.
     born_here: Vec<[u8; 16]>,
     /// Ids of rows of other collections, sorted.
@@ -23,7 +23,7 @@ pub(crate) struct TargetRows {
 
 /// A row of this collection.
 #[derive(Clone, Copy, Debug)]
-struct BroughtRow {
+struct MigratedRow {
     id: [u8; 16],
     digest: RowDigest,
     /// Whether it was edited since it was written.
@@ -64,19 +64,19 @@ impl TargetRows {
         let failed = |error| Error::store("read", &table.name)(error);
         let has_bookkeeping = state == TableState::Ready;
         if has_bookkeeping {
-            let add = |row: store::postgres::scan::BroughtRow<'_>| {
-                rows.brought.push(BroughtRow {
+            let add = |row: store::postgres::scan::MigratedRow<'_>| {
+                rows.migrated.push(MigratedRow {
                     id: row.id.into_bytes(),
                     digest: row.digest,
                     is_edited: !row.is_as_written,
                     is_seen: false,
                 });
             };
-            database.scan_brought(table, &origins.own_runs, add).await.map_err(failed)?;
+            database.scan_migrated(table, &origins.own_runs, add).await.map_err(failed)?;
         }
         if table.shared.is_some() {
             // Ids of other collections cannot collide in a shared table, and there may be very many.
-            rows.brought.sort_unstable_by_key(|row| row.id);
+            rows.migrated.sort_unstable_by_key(|row| row.id);
             rows.is_shared = true;
             return Ok(rows);
         }
@@ -86,15 +86,15 @@ impl TargetRows {
             ids.push(id.into_bytes());
         };
         database.scan_others(table, &origins.own_runs, has_bookkeeping, add).await.map_err(failed)?;
-        rows.brought.sort_unstable_by_key(|row| row.id);
+        rows.migrated.sort_unstable_by_key(|row| row.id);
         rows.born_here.sort_unstable();
         rows.of_others.sort_unstable();
         Ok(rows)
     }
 
     /// Number of rows of this collection.
-    pub(crate) fn brought(&self) -> u64 {
-        self.brought.len() as u64
+    pub(crate) fn migrated(&self) -> u64 {
+        self.migrated.len() as u64
     }
 
     /// Whether the table has only these rows.
@@ -110,9 +110,9 @@ impl TargetRows {
         edited_rows: EditedRows,
     ) -> Action {
         let id = id.into_bytes();
-        match self.brought.binary_search_by_key(&id, |row| row.id) {
+        match self.migrated.binary_search_by_key(&id, |row| row.id) {
             Ok(position) => {
-                let row = &mut self.brought[position];
+                let row = &mut self.migrated[position];
                 row.is_seen = true;
                 if row.digest == digest() {
                     Action::Keep
@@ -130,15 +130,15 @@ impl TargetRows {
 
     /// Records that the source has a record for row `id`.
     pub(crate) fn see(&mut self, id: Uuid) {
-        if let Ok(position) = self.brought.binary_search_by_key(&id.into_bytes(), |row| row.id) {
-            self.brought[position].is_seen = true;
+        if let Ok(position) = self.migrated.binary_search_by_key(&id.into_bytes(), |row| row.id) {
+            self.migrated[position].is_seen = true;
         }
     }
 
     /// Compares `digest` with row `id` of this collection; `None` if there is no such row.
     pub(crate) fn compare(&mut self, id: Uuid, digest: RowDigest) -> Option<Comparison> {
-        let position = self.brought.binary_search_by_key(&id.into_bytes(), |row| row.id).ok()?;
-        let row = &mut self.brought[position];
+        let position = self.migrated.binary_search_by_key(&id.into_bytes(), |row| row.id).ok()?;
+        let row = &mut self.migrated[position];
         let is_second = std::mem::replace(&mut row.is_seen, true);
         Some(if is_second {
             Comparison::Seen
@@ -162,19 +162,19 @@ impl TargetRows {
 
     /// Ids of rows without a record, with the digest of each and whether it was edited.
     pub(crate) fn unseen(&self) -> impl Iterator<Item = (Uuid, RowDigest, bool)> {
-        let unseen = self.brought.iter().filter(|row| !row.is_seen);
+        let unseen = self.migrated.iter().filter(|row| !row.is_seen);
         unseen.map(|row| (Uuid::from_bytes(row.id), row.digest, row.is_edited))
     }
 
     /// The digests of all rows.
     pub(crate) fn digests(&self) -> impl Iterator<Item = RowDigest> {
-        self.brought.iter().map(|row| row.digest)
+        self.migrated.iter().map(|row| row.digest)
     }
 
     /// A deterministic pseudo-random sample of row ids.
     pub(crate) fn sample(&self, count: usize) -> Vec<Uuid> {
-        let mut chosen: Vec<&BroughtRow> = Vec::new();
-        for row in &self.brought {
+        let mut chosen: Vec<&MigratedRow> = Vec::new();
+        for row in &self.migrated {
             // Digests serve as random numbers.
             if chosen.len() < count || chosen.last().is_some_and(|last| row.digest < last.digest) {
                 let position = chosen.partition_point(|other| other.digest < row.digest);
@@ -187,7 +187,7 @@ impl TargetRows {
 
     /// Resets the state for another read of the source.
     pub(crate) fn forget_seen(&mut self) {
-        self.brought.iter_mut().for_each(|row| row.is_seen = false);
+        self.migrated.iter_mut().for_each(|row| row.is_seen = false);
     }
 }
 
@@ -209,14 +209,14 @@ mod tests {
     use super::*;
 
     fn rows() -> TargetRows {
-        let row = |id: u128, digest: u8, is_edited| BroughtRow {
+        let row = |id: u128, digest: u8, is_edited| MigratedRow {
             id: Uuid::from_u128(id).into_bytes(),
             digest: RowDigest([digest; 16]),
             is_edited,
             is_seen: false,
         };
         TargetRows {
-            brought: vec![row(1, 11, false), row(2, 12, true), row(3, 13, false)],
+            migrated: vec![row(1, 11, false), row(2, 12, true), row(3, 13, false)],
             born_here: vec![Uuid::from_u128(4).into_bytes()],
             of_others: vec![Uuid::from_u128(5).into_bytes()],
             is_shared: false,

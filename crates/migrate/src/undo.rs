@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use store::postgres::{
     Access, Database, Table,
     jobs::{Job, JobStatus},
-    undo::Undone,
+    undo::UndoResult,
 };
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub struct UndoneTable {
     /// The migrated collection.
     pub collection: String,
     /// What was changed.
-    pub undone: Undone,
+    pub undone: UndoResult,
     /// Rows that were edited since the run and were kept.
     pub kept: Vec<Uuid>,
 }
@@ -136,12 +136,12 @@ async fn edited(database: &Database, table: &Table, job: &Job, jobs: &[Job]) -> 
         other.table_name == job.table_name && other.origin.collection_id == job.origin.collection_id
     };
     for run in jobs.iter().filter(is_of_collection).map(|job| job.run_id) {
-        let add = |row: store::postgres::scan::BroughtRow<'_>| {
+        let add = |row: store::postgres::scan::MigratedRow<'_>| {
             if !row.is_as_written && (run == job.run_id || updated.contains(&row.id)) {
                 edited.push(row.id);
             }
         };
-        database.scan_brought(table, &[run], add).await.map_err(failed)?;
+        database.scan_migrated(table, &[run], add).await.map_err(failed)?;
     }
     edited.extend(database.rows_with_own_values(table, job).await.map_err(failed)?);
     edited.sort_unstable();

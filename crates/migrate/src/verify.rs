@@ -58,7 +58,7 @@ pub(crate) async fn verify(
     let name = source.collection().name.clone();
     Counter::begin(observer, &name, Phase::Target, 0);
     let rows = TargetRows::read(database, task.table, task.state, task.origins).await?;
-    let searches = NearestInSource::samples(rows.brought()).min(task.most_searches);
+    let searches = NearestInSource::samples(rows.migrated()).min(task.most_searches);
     let samples = rows.sample(searches);
     let queries = embeddings_of(database, &task, &samples).await?;
     let set_aside = database.quarantined(&task.origins.own_runs, &source.origin()).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn verify(
         counter: Counter::begin(observer, &name, Phase::Verify, total),
         nearest: NearestInSource::new(task.table.space, queries),
         digest: CollectionDigest::default(),
-        verification: Verification { rows: rows.brought(), ..Verification::default() },
+        verification: Verification { rows: rows.migrated(), ..Verification::default() },
         rows,
         quarantine: Quarantine::new(source.collection(), set_aside),
         rowless: HashSet::new(),
@@ -215,7 +215,7 @@ async fn explain(
     if different.is_empty() {
         return Ok(());
     }
-    let explain = |row: store::postgres::scan::BroughtRow<'_>| {
+    let explain = |row: store::postgres::scan::MigratedRow<'_>| {
         let Some(Differing { difference, expected: Some(expected) }) = different.get_mut(&row.id) else {
             return;
         };
@@ -225,7 +225,7 @@ async fn explain(
     };
     let table = task.table;
     let failed = |error| Error::store("read", &table.name)(error);
-    database.scan_brought(table, &task.origins.own_runs, explain).await.map_err(failed)
+    database.scan_migrated(table, &task.origins.own_runs, explain).await.map_err(failed)
 }
 
 /// The embeddings of sample rows.

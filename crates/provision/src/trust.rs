@@ -30,7 +30,7 @@ pub fn is_ours(uid: u32) -> bool {
 /// # Errors
 /// When a folder of the path cannot be examined.
 pub fn who_else_writes(path: &Path, file: &Metadata) -> io::Result<Option<String>> {
-    let way = Way::to(path)?;
+    let way = ResolvedPath::to(path)?;
     let groups = Groups::of_this_machine();
     let is_opened = |target: &Metadata| (target.dev(), target.ino()) == (file.dev(), file.ino());
     if !is_opened(&way.target.metadata) {
@@ -39,8 +39,8 @@ pub fn who_else_writes(path: &Path, file: &Metadata) -> io::Result<Option<String
     if let Some(writer) = groups.writer(file) {
         return Ok(Some(format!("{writer} can write it")));
     }
-    let weak = way.passed.iter().find_map(|place| Some((place, groups.writer_on_the_way(place)?)));
-    Ok(weak.map(|(place, writer)| format!("{writer} can write {} `{}`", place.noun(), place.path.display())))
+    let weak = way.passed.iter().find_map(|entry| Some((entry, groups.writer_on_the_way(entry)?)));
+    Ok(weak.map(|(entry, writer)| format!("{writer} can write {} `{}`", entry.noun(), entry.path.display())))
 }
 
 /// An account that can write a file or folder.
@@ -65,12 +65,12 @@ impl fmt::Display for Writer {
 
 /// A folder, link or file; a link is not followed.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct PathEntry {
     pub(crate) path: PathBuf,
     pub(crate) metadata: Metadata,
 }
 
-impl Place {
+impl PathEntry {
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), metadata: fs::symlink_metadata(path)? })
     }
@@ -88,28 +88,28 @@ impl Place {
 
 /// The resolution of a path.
 #[derive(Debug)]
-pub(crate) struct Way {
+pub(crate) struct ResolvedPath {
     /// Folders and links from `/` on, in the order in which they are visited.
-    pub(crate) passed: Vec<Place>,
+    pub(crate) passed: Vec<PathEntry>,
     /// The target, which is not a link.
-    pub(crate) target: Place,
+    pub(crate) target: PathEntry,
 }
 
-impl Way {
+impl ResolvedPath {
     /// Resolves `path` through each of its links.
     pub(crate) fn to(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut rest: VecDeque<PathBuf> = components(&path);
         let (mut passed, mut links) = (Vec::new(), 0);
-        let mut current = Place::at(Path::new("/"))?;
+        let mut current = PathEntry::at(Path::new("/"))?;
         while let Some(component) = rest.pop_front() {
             let next = match component.components().next() {
-                Some(Component::RootDir) => Place::at(Path::new("/"))?,
+                Some(Component::RootDir) => PathEntry::at(Path::new("/"))?,
                 // Links are resolved one by one, so this is the folder's real parent.
                 Some(Component::ParentDir) => {
-                    Place::at(current.path.parent().unwrap_or_else(|| Path::new("/")))?
+                    PathEntry::at(current.path.parent().unwrap_or_else(|| Path::new("/")))?
                 }
-                _ => Place::at(&current.path.join(&component))?,
+                _ => PathEntry::at(&current.path.join(&component))?,
             };
             if next.metadata.is_symlink() {
                 links += 1;
@@ -163,9 +163,9 @@ impl Groups {
         is_groups.then(|| Writer::Group(metadata.gid()))
     }
 
-    /// The account, other than this one and root, that can redirect a path through `place`.
-    pub(crate) fn writer_on_the_way(&self, place: &Place) -> Option<Writer> {
-        if place.is_kept() && is_ours(place.metadata.uid()) { None } else { self.writer(&place.metadata) }
+    /// The account, other than this one and root, that can redirect a path through `entry`.
+    pub(crate) fn writer_on_the_way(&self, entry: &PathEntry) -> Option<Writer> {
+        if entry.is_kept() && is_ours(entry.metadata.uid()) { None } else { self.writer(&entry.metadata) }
     }
 
     /// Whether the group may come from a container runtime: this process has it, and no file lists it.
@@ -239,15 +239,15 @@ mod tests {
         symlink("absolute/../c/./file", top.join("dots")).expect("a link is made");
         symlink("loop", top.join("loop")).expect("a link is made");
         for path in ["a/b", "absolute/file", "dots", "a/b/../relative/file", ""] {
-            let way = Way::to(&top.join(path)).expect(path);
+            let way = ResolvedPath::to(&top.join(path)).expect(path);
             assert_eq!(way.target.path, top.join(path).canonicalize().expect(path), "{path}");
         }
-        let way = Way::to(&top.join("dots")).expect("it resolves");
+        let way = ResolvedPath::to(&top.join("dots")).expect("it resolves");
         for passed in ["dots", "absolute", "a", "a/relative", "c"] {
-            assert!(way.passed.iter().any(|place| place.path == top.join(passed)), "{passed}: {way:?}");
+            assert!(way.passed.iter().any(|entry| entry.path == top.join(passed)), "{passed}: {way:?}");
         }
-        Way::to(&top.join("loop")).expect_err("a link that leads to itself");
-        Way::to(&top.join("dots/more")).expect_err("a file is not a folder");
-        Way::to(&top.join("nothing")).expect_err("it does not exist");
+        ResolvedPath::to(&top.join("loop")).expect_err("a link that leads to itself");
+        ResolvedPath::to(&top.join("dots/more")).expect_err("a file is not a folder");
+        ResolvedPath::to(&top.join("nothing")).expect_err("it does not exist");
     }
 }

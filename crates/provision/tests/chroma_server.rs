@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use provision::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
+use provision::{ChromaError, ChromaProgram, Consent, ManagedChroma, ManagedChromas};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use test_support::{HttpRequest, chroma_program, folder_digest, sample};
@@ -26,21 +26,21 @@ const HELD: &str = "PANOPTICON_TEST_HELD_DIRECTORY";
 struct Fixture {
     folder: TempDir,
     program: ChromaProgram,
-    servers: OwnChromas,
+    servers: ManagedChromas,
 }
 
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let program = ChromaProgram::at(chroma_program(folder.path()), LAUNCHER);
-        Self { folder, program, servers: OwnChromas::default() }
+        Self { folder, program, servers: ManagedChromas::default() }
     }
 
     fn directory(&self) -> PathBuf {
         self.folder.path().join("persisted")
     }
 
-    fn start(&self, consent: Consent) -> Result<Arc<OwnChroma>, ChromaError> {
+    fn start(&self, consent: Consent) -> Result<Arc<ManagedChroma>, ChromaError> {
         self.servers.start(&self.program, &self.directory(), consent)
     }
 }
@@ -105,8 +105,9 @@ fn holder() {
     let Some(directory) = std::env::var_os(HELD) else { return };
     let folder = Path::new(&directory).parent().expect("a folder");
     let program = ChromaProgram::at(folder.join("chroma"), LAUNCHER);
-    let _server =
-        OwnChromas::default().start(&program, Path::new(&directory), Consent::Refused).expect("it starts");
+    let _server = ManagedChromas::default()
+        .start(&program, Path::new(&directory), Consent::Refused)
+        .expect("it starts");
     println!("\nstarted");
     thread::sleep(TIMEOUT);
 }

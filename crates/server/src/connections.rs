@@ -23,7 +23,7 @@ use tokio::{
 
 /// How a connection is used; an extension of its requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Use(Arc<State>);
+pub(crate) struct ConnectionUse(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -40,9 +40,9 @@ struct State {
 
 /// Marks a request as in progress on a connection until dropped.
 #[derive(Debug)]
-pub(crate) struct Busy(Use);
+pub(crate) struct Busy(ConnectionUse);
 
-impl Use {
+impl ConnectionUse {
     fn begin(freed: Arc<Notify>) -> Self {
         Self(Arc::new(State {
             opened: Instant::now(),
@@ -95,7 +95,7 @@ impl Drop for Busy {
 
 /// Marks a request as waiting for its body until dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting(Use);
+pub(crate) struct Waiting(ConnectionUse);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -104,16 +104,16 @@ impl Drop for Waiting {
 }
 
 /// `body`, which keeps `held` until it ends.
-pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
-    Body::new(Holding { body, _held: held })
+pub(crate) fn guarded<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+    Body::new(GuardedBody { body, _held: held })
 }
 
-struct Holding<T> {
+struct GuardedBody<T> {
     body: Body,
     _held: T,
 }
 
-impl<T: Unpin> hyper::body::Body for Holding<T> {
+impl<T: Unpin> hyper::body::Body for GuardedBody<T> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -137,7 +137,7 @@ impl<T: Unpin> hyper::body::Body for Holding<T> {
 #[derive(Debug)]
 pub(crate) struct Connections {
     most: usize,
-    open: Vec<(AbortHandle, Use)>,
+    open: Vec<(AbortHandle, ConnectionUse)>,
     tasks: JoinSet<()>,
     freed: Arc<Notify>,
 }
@@ -171,9 +171,12 @@ impl Connections {
     }
 
     /// Serves a connection.
-    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Use) -> F) {
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        serve: impl FnOnce(ConnectionUse) -> F,
+    ) {
         self.make_room();
-        let used = Use::begin(self.freed.clone());
+        let used = ConnectionUse::begin(self.freed.clone());
         let task = self.tasks.spawn(serve(used.clone()));
         self.open.push((task, used));
     }
@@ -384,7 +387,7 @@ mod tests {
             uses.push(opened.expect("it was opened"));
             uses.clone()
         };
-        let is_open = |connections: &Connections, used: &Use| {
+        let is_open = |connections: &Connections, used: &ConnectionUse| {
             connections.open.iter().any(|(_, other)| Arc::ptr_eq(&other.0, &used.0))
         };
         open(&mut connections);

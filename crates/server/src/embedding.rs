@@ -46,8 +46,8 @@ impl EmbeddingModel {
 
     /// The state of the embedding thread.
     pub fn state(&self) -> TaskState {
-        let EmbedderState { restarts, trouble } = self.queue.state();
-        TaskState { restarts, trouble }
+        let EmbedderState { restarts, problem } = self.queue.state();
+        TaskState { restarts, problem }
     }
 
     /// The tokens of `text` that the model reads.

@@ -18,7 +18,7 @@ use crate::{
     layers,
     process::Process,
     routes, trace,
-    upstream::{Passage, Upstream},
+    upstream::{GatewayTarget, Upstream},
 };
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1), and the host, which differs upstream.
@@ -36,15 +36,15 @@ const OWN: [HeaderName; 9] = [
 
 /// The routes of all `upstreams`. `client` must not follow redirects.
 pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<Process>) -> Router {
-    let passages: Vec<Passage> = upstreams
+    let passages: Vec<GatewayTarget> = upstreams
         .iter()
-        .map(|upstream| Passage {
+        .map(|upstream| GatewayTarget {
             upstream: upstream.clone(),
             client: client.clone(),
             process: process.clone(),
         })
         .collect();
-    let probes = passages.iter().cloned().map(Probe::Passage).collect();
+    let probes = passages.iter().cloned().map(Probe::GatewayTarget).collect();
     let mut router = routes::described(
         &upstreams.iter().map(|upstream| upstream.service).collect::<Vec<_>>(),
         probes,
@@ -61,11 +61,11 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
 }
 
 /// Forwards a request and its response, both streamed.
-async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+async fn pass_on(State(passage): State<GatewayTarget>, request: Request) -> Result<Response, ApiError> {
     if let Some(response) = layers::without_slash(request.uri()) {
         return Ok(response);
     }
-    let Passage { upstream: Upstream { service, url }, client, process } = passage;
+    let GatewayTarget { upstream: Upstream { service, url }, client, process } = passage;
     let (parts, body) = request.into_parts();
     let target = target(&url, &parts.uri)?;
     let mut headers = passed(parts.headers);

@@ -16,7 +16,7 @@ use hyper_util::{
 use judge::runs::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{Connections, MinimumRateStream, Use};
+use crate::connections::{ConnectionUse, Connections, MinimumRateStream};
 
 /// Maximum bytes of a request's head: each connection may occupy as many, with or without the key.
 const HEAD_BYTES: usize = 128 << 10;
@@ -120,7 +120,7 @@ async fn serve_connection(
     stream: TcpStream,
     router: Router,
     shutdown: Shutdown,
-    (limits, used): (ConnectionLimits, Use),
+    (limits, used): (ConnectionLimits, ConnectionUse),
 ) {
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES);

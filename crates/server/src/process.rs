@@ -13,7 +13,7 @@ use crate::{
     large_workers::LargeWorkers,
     metrics::{MaintenanceMetrics, Metrics, Probes},
     permit::Permit,
-    request::BodyRoom,
+    request::BodyMemory,
     searches::SearchProbe,
     supervisor::Supervisor,
 };
@@ -29,7 +29,7 @@ pub struct Process {
     observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
     /// A permit per concurrent request.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
     /// A permit per event stream.
     streams: Arc<Semaphore>,
     /// The background tasks.
@@ -38,7 +38,7 @@ pub struct Process {
     /// A permit per concurrent export.
     pub(crate) exports: Arc<Semaphore>,
     /// Memory for the bodies of requests.
-    pub(crate) bodies: BodyRoom,
+    pub(crate) bodies: BodyMemory,
     /// The threads for large requests.
     pub(crate) large_workers: Arc<LargeWorkers>,
 }
@@ -49,16 +49,16 @@ impl Process {
     /// # Panics
     /// Outside a tokio runtime, or when the system starts no thread.
     pub fn new(config: ServerConfig, probes: Probes) -> Arc<Self> {
-        let room = Arc::new(Semaphore::new(config.max_requests));
+        let permits = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
-        let bodies = BodyRoom::new(config.max_body_bytes, config.request_timeout / 2, config.memory);
+        let bodies = BodyMemory::new(config.max_body_bytes, config.request_timeout / 2, config.memory);
         Arc::new(Self {
             config,
             observer: metrics.observer(),
             metrics,
             searches: probes.searches,
-            room,
+            permits,
             streams,
             supervisor: probes.supervisor,
             stopping: Shutdown::default(),

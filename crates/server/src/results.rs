@@ -7,7 +7,7 @@ use ::records::Service;
 use judge::{
     outcome::Outcome,
     parse::Winner,
-    results::{Gathering, Judgement, Judgements, Said},
+    results::{Gathering, JudgeVerdict, Judgement, Judgements},
 };
 use store::{
     postgres::{Database, ResultSelection, StoredJudgement},
@@ -109,12 +109,12 @@ fn keys<'r>(stored: &StoredJudgement<'r>) -> [Option<QueryKey<'r>>; 2] {
 }
 
 fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> {
-    let said = match stored.comparison {
-        None => Said::Score {
+    let verdict = match stored.comparison {
+        None => JudgeVerdict::Score {
             score: Outcome::stored(stored.status, stored.score),
             is_out_of_range: stored.is_out_of_range,
         },
-        Some(comparison) => Said::Comparison {
+        Some(comparison) => JudgeVerdict::Comparison {
             opponent: comparison.opponent,
             is_swapped: comparison.is_swapped,
             winner: Outcome::stored(stored.status, comparison.winner.map(Winner::from)),
@@ -128,6 +128,6 @@ fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> 
         judge: stored.judge_model,
         run: stored.run_id,
         repeat: stored.repeat,
-        said,
+        verdict,
     }
 }

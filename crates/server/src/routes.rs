@@ -15,7 +15,7 @@ use records::Service;
 use store::storage::Storage;
 
 use crate::{
-    answer::{Bare, Enveloped, Form},
+    answer::{Enveloped, Form, Unwrapped},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
@@ -124,9 +124,9 @@ fn both<R: Resource>() -> Vec<String> {
 }
 
 fn queries() -> ApiRouter<Records<Queries>> {
-    let legacy = contract::<Queries, Bare>("").api_route(
+    let legacy = contract::<Queries, Unwrapped>("").api_route(
         "/queries/search",
-        post_with(search::<Queries, Bare>, summary("Finds the best-matching queries")),
+        post_with(search::<Queries, Unwrapped>, summary("Finds the best-matching queries")),
     );
     let current = contract::<Queries, Enveloped>("/api/v1").merge(extended::<Queries>()).api_route(
         "/api/v1/queries/search",
@@ -138,9 +138,9 @@ fn queries() -> ApiRouter<Records<Queries>> {
 fn evaluation_metrics() -> ApiRouter<Records<EvaluationMetrics>> {
     let search_summary =
         "Finds the best-matching evaluation metrics; the search may be given in the query string";
-    let legacy = contract::<EvaluationMetrics, Bare>("").api_route(
+    let legacy = contract::<EvaluationMetrics, Unwrapped>("").api_route(
         "/evaluation-metrics/search",
-        post_with(search_by_parameters::<EvaluationMetrics, Bare>, summary(search_summary)),
+        post_with(search_by_parameters::<EvaluationMetrics, Unwrapped>, summary(search_summary)),
     );
     let current =
         contract::<EvaluationMetrics, Enveloped>("/api/v1").merge(extended::<EvaluationMetrics>()).api_route(
@@ -194,9 +194,9 @@ fn evaluations() -> ApiRouter<Judging> {
     let of_theme = "Has a model answer the queries of a theme and a judge score the answers";
     let of_models = "Lists the registered models";
     ApiRouter::new()
-        .api_route(EVALUATE_QUERY[0], post_with(evaluate_query::<Bare>, summary(of_query)))
-        .api_route(EVALUATE_THEME[0], post_with(evaluate_theme::<Bare>, summary(of_theme)))
-        .api_route("/models", get_with(list_models::<Bare>, summary(of_models)))
+        .api_route(EVALUATE_QUERY[0], post_with(evaluate_query::<Unwrapped>, summary(of_query)))
+        .api_route(EVALUATE_THEME[0], post_with(evaluate_theme::<Unwrapped>, summary(of_theme)))
+        .api_route("/models", get_with(list_models::<Unwrapped>, summary(of_models)))
         .api_route(EVALUATE_QUERY[1], post_with(evaluate_query::<Enveloped>, summary(of_query)))
         .api_route(EVALUATE_THEME[1], post_with(evaluate_theme::<Enveloped>, summary(of_theme)))
         .api_route(

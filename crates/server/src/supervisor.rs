@@ -47,7 +47,7 @@ pub struct TaskState {
     /// How often it was restarted.
     pub restarts: u64,
     /// Why it is down, if so.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// Reports the state of a task. Cheap to clone.
@@ -163,8 +163,8 @@ impl Pulse {
 
     fn state(&self) -> TaskState {
         let panic = self.0.panic.lock().clone();
-        let trouble = panic.or_else(|| self.0.failure.lock().clone());
-        TaskState { restarts: self.0.restarts.load(Ordering::Relaxed), trouble }
+        let problem = panic.or_else(|| self.0.failure.lock().clone());
+        TaskState { restarts: self.0.restarts.load(Ordering::Relaxed), problem }
     }
 }
 
@@ -200,7 +200,7 @@ impl Collector for Supervisor {
         )?;
         for NamedTask { name, state, .. } in &seen {
             let labels = TaskLabels { task: name };
-            metric.encode_family(&labels)?.encode_gauge(&u32::from(state.trouble.is_none()))?;
+            metric.encode_family(&labels)?.encode_gauge(&u32::from(state.problem.is_none()))?;
         }
         Ok(())
     }
@@ -239,9 +239,9 @@ mod tests {
             kept.keep("runner", Need::Service, &until, work).await;
         });
         let down = wait_until(&supervisor, |state| state.restarts >= 3).await;
-        assert_eq!(down.trouble.as_deref(), Some("it panicked: not well"));
+        assert_eq!(down.problem.as_deref(), Some("it panicked: not well"));
         is_well.store(true, Ordering::Relaxed);
-        let up = wait_until(&supervisor, |state| state.trouble.is_none()).await;
+        let up = wait_until(&supervisor, |state| state.problem.is_none()).await;
         assert!(up.restarts > down.restarts, "{up:?}");
         shutdown.begin();
         keeping.await.expect("it ends");
@@ -253,7 +253,7 @@ mod tests {
         let shutdown = Shutdown::default();
         let keep = supervisor.keep("runner", Need::Upkeep, &shutdown, |_| async { panic!("once") });
         tokio::join!(keep, async {
-            wait_until(&supervisor, |state| state.trouble.is_some()).await;
+            wait_until(&supervisor, |state| state.problem.is_some()).await;
             shutdown.begin();
         });
         assert_eq!(supervisor.seen().remove(0).state.restarts, 0);
@@ -271,10 +271,10 @@ mod tests {
             until.begun().await;
         });
         tokio::join!(keep, async {
-            let down = wait_until(&supervisor, |state| state.trouble.is_some()).await;
-            assert_eq!(down, TaskState { restarts: 0, trouble: Some("a table is missing".to_owned()) });
+            let down = wait_until(&supervisor, |state| state.problem.is_some()).await;
+            assert_eq!(down, TaskState { restarts: 0, problem: Some("a table is missing".to_owned()) });
             told.notify_one();
-            wait_until(&supervisor, |state| state.trouble.is_none()).await;
+            wait_until(&supervisor, |state| state.problem.is_none()).await;
             shutdown.begin();
         });
     }

@@ -17,7 +17,7 @@ pub struct Upstream {
 
 /// The upstream of the gateway's requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Passage {
+pub(crate) struct GatewayTarget {
     pub(crate) upstream: Upstream,
     pub(crate) client: reqwest::Client,
     pub(crate) process: Arc<Process>,

@@ -9,7 +9,7 @@ use std::{
 
 use embed::{Embedder, EmbedderConfig, Model};
 use judge::{
-    engine::{JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, StoredRecords},
+    engine::{CallLimits, JudgeConfig, Judging, ProviderAccess, RecordSource, StoredRecords},
     provider::{ProviderConfig, limits::Backoff},
     runs::{RunnerConfig, Runs, Shutdown},
 };
@@ -224,7 +224,7 @@ impl Served {
             embedder: Arc::clone(model().embedder()),
             providers,
             temperature: 0.7,
-            patience: Patience {
+            patience: CallLimits {
                 calls_at_once: NonZeroU32::new(8).expect("it is not zero"),
                 backoff: BACKOFF,
                 run_backoff: BACKOFF,
@@ -237,7 +237,7 @@ impl Served {
         let recording = runs.clone();
         supervisor.watch("recorder", Need::Upkeep, move || {
             let state = recording.recorder_state();
-            TaskState { restarts: state.restarts, trouble: state.trouble }
+            TaskState { restarts: state.restarts, problem: state.problem }
         });
         let router = services(&storages, Some(&runs), &model(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use rustix::param::page_size;
 use tokio::time::{Instant, sleep};
 
-use crate::room::NoRoom;
+use crate::memory_budget::MemoryExhausted;
 
 /// How long a large operation waits for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,9 +26,9 @@ impl MemoryLimit {
     ///
     /// # Errors
     /// When the process uses more memory than the limit.
-    pub fn check(self) -> Result<(), NoRoom> {
+    pub fn check(self) -> Result<(), MemoryExhausted> {
         match (self.0, self.0.and_then(|_| resident_bytes())) {
-            (Some(limit), Some(bytes)) if bytes >= limit => Err(NoRoom),
+            (Some(limit), Some(bytes)) if bytes >= limit => Err(MemoryExhausted),
             _ => Ok(()),
         }
     }
@@ -37,11 +37,11 @@ impl MemoryLimit {
     ///
     /// # Errors
     /// When the memory stays above the limit for ten seconds.
-    pub async fn wait(self) -> Result<(), NoRoom> {
+    pub async fn wait(self) -> Result<(), MemoryExhausted> {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.check() {
-                Err(NoRoom) if Instant::now() < end => sleep(PAUSE).await,
+                Err(MemoryExhausted) if Instant::now() < end => sleep(PAUSE).await,
                 checked => return checked,
             }
         }
@@ -65,7 +65,7 @@ mod tests {
     async fn nothing_large_begins_above_the_limit() {
         assert_eq!(MemoryLimit::default().wait().await, Ok(()));
         assert_eq!(MemoryLimit::bytes(usize::MAX).wait().await, Ok(()));
-        assert_eq!(MemoryLimit::bytes(1).check(), Err(NoRoom), "any process has more");
+        assert_eq!(MemoryLimit::bytes(1).check(), Err(MemoryExhausted), "any process has more");
         let waits = tokio::time::timeout(PAUSE, MemoryLimit::bytes(1).wait()).await;
         assert!(waits.is_err(), "others may release theirs: {waits:?}");
     }

@@ -150,22 +150,22 @@ impl Verifier {
 
 /// A certificate without usable names. The message ends the chain of a connection error.
 #[derive(thiserror::Error)]
-#[error("{NAMELESS}")]
-struct Nameless;
+#[error("{WITHOUT_NAME}")]
+struct CertificateWithoutName;
 
 /// rustls displays errors of other libraries with this prefix.
-impl fmt::Debug for Nameless {
+impl fmt::Debug for CertificateWithoutName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAMELESS)
+        f.write_str(WITHOUT_NAME)
     }
 }
 
-const NAMELESS: &str = "the certificate has no subjectAltName, and its common name (CN) is ignored: create \
+const WITHOUT_NAME: &str = "the certificate has no subjectAltName, and its common name (CN) is ignored: create \
     it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)";
 
 /// Whether the certificate was rejected because it has no usable name.
 pub(crate) fn is_nameless(rejected: &CertificateError) -> bool {
-    matches!(rejected, CertificateError::Other(OtherError(error)) if error.is::<Nameless>())
+    matches!(rejected, CertificateError::Other(OtherError(error)) if error.is::<CertificateWithoutName>())
 }
 
 fn is_for_no_name(error: &Error) -> bool {
@@ -178,7 +178,7 @@ fn is_for_no_name(error: &Error) -> bool {
 /// `error` with a message that contains the fix.
 fn nameless(error: Error) -> Error {
     match is_for_no_name(&error) {
-        true => CertificateError::Other(OtherError(Arc::new(Nameless))).into(),
+        true => CertificateError::Other(OtherError(Arc::new(CertificateWithoutName))).into(),
         false => error,
     }
 }
@@ -187,7 +187,7 @@ fn nameless(error: Error) -> Error {
 pub fn remedy(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let inner = inner.and_then(|error| error.downcast_ref::<Error>());
-    error.downcast_ref::<Error>().or(inner).filter(|error| is_for_no_name(error)).map(|_| NAMELESS)
+    error.downcast_ref::<Error>().or(inner).filter(|error| is_for_no_name(error)).map(|_| WITHOUT_NAME)
 }
 
 /// Whether the certificate is self-signed. webpki checks its dates before this.
@@ -278,7 +278,7 @@ DN/QLQ==
         // Like the driver's verifier.
         let error = verify_server_name(&ParsedCertificate::try_from(&own).expect("it parses"), &name);
         let error = io::Error::other(error.expect_err("no name"));
-        assert_eq!(remedy(&error), Some(NAMELESS));
+        assert_eq!(remedy(&error), Some(WITHOUT_NAME));
         assert_eq!(remedy(&io::Error::other("another")), None);
     }
 }

@@ -82,8 +82,8 @@ impl Tried {
 
     async fn scan(&self) -> Result<usize, Error> {
         let mut rows = 0;
-        let visit = |_: store::postgres::scan::BroughtRow<'_>| rows += 1;
-        self.database.scan_brought(&Table::of(Service::Query), &[self.job.run_id], visit).await?;
+        let visit = |_: store::postgres::scan::MigratedRow<'_>| rows += 1;
+        self.database.scan_migrated(&Table::of(Service::Query), &[self.job.run_id], visit).await?;
         Ok(rows)
     }
 

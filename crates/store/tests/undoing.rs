@@ -4,14 +4,14 @@ use records::Service;
 use store::postgres::{
     Database, Table,
     jobs::Job,
-    undo::Undone,
+    undo::UndoResult,
     write::{Batch, row_digest},
 };
 use uuid::Uuid;
 
 use crate::{at_angle, begin, prepared, record, write};
 
-async fn undo(database: &Database, table: &Table, job: &Job, kept: &[Uuid]) -> Undone {
+async fn undo(database: &Database, table: &Table, job: &Job, kept: &[Uuid]) -> UndoResult {
     let undo = database.begin_undo(table).await.expect("nobody writes");
     undo.finish(table, job, kept).await.expect("the run is undone")
 }
@@ -45,7 +45,7 @@ async fn changed_and_deleted_rows_are_restored() {
     assert_eq!(database.later_changes(&first).await.expect("the runs read"), [second.run_id]);
 
     let undone = undo(&database, &table, &second, &[]).await;
-    let expected = Undone { removed: 1, restored: 2, ..Undone::default() };
+    let expected = UndoResult { removed: 1, restored: 2, ..UndoResult::default() };
     assert_eq!(undone, expected);
     assert_eq!(content().await, before);
 

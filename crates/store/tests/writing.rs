@@ -47,14 +47,14 @@ fn awkward(service: Service) -> Vec<StoredRecord> {
 /// Checks that the rows of `run` equal `records` in every byte.
 async fn assert_reads_back(database: &Database, table: &Table, run: Uuid, records: &[StoredRecord]) {
     let mut found = 0;
-    let visit = |row: store::postgres::scan::BroughtRow<'_>| {
+    let visit = |row: store::postgres::scan::MigratedRow<'_>| {
         found += 1;
         let record = records.iter().find(|record| record.id == row.id).expect("it was written");
         assert_eq!(row.parts(table), record_parts(table, record));
         assert_eq!(row.digest, row_digest(&mut Vec::new(), record));
         assert!(row.is_as_written, "{:?}", record.source_id);
     };
-    database.scan_brought(table, &[run], visit).await.expect("the rows read");
+    database.scan_migrated(table, &[run], visit).await.expect("the rows read");
     assert_eq!(found, records.len());
 }
 
@@ -65,7 +65,7 @@ async fn every_part_of_every_table_reads_back_as_it_was_written() {
         let (table, records) = (Table::of(service), awkward(service));
         let job = begin(&database, &table).await;
         let written = write(&database, &table, &job, &records).await;
-        assert_eq!((written.counts.written, written.in_the_way.len()), (4, 0));
+        assert_eq!((written.counts.written, written.conflicting.len()), (4, 0));
         assert_reads_back(&database, &table, job.run_id, &records).await;
     }
 }
@@ -133,8 +133,8 @@ async fn edits_that_equality_does_not_see_change_the_digest() {
         write(&database, &table, &job, &records).await;
         test_database.execute(&format!("update queries set {edit}")).await;
         let mut edited = 0;
-        let visit = |row: store::postgres::scan::BroughtRow<'_>| edited += u32::from(!row.is_as_written);
-        database.scan_brought(&table, &[job.run_id], visit).await.expect("the rows read");
+        let visit = |row: store::postgres::scan::MigratedRow<'_>| edited += u32::from(!row.is_as_written);
+        database.scan_migrated(&table, &[job.run_id], visit).await.expect("the rows read");
         assert!(edited > 0, "{edit}");
     }
 }
@@ -150,11 +150,11 @@ async fn row_inserted_between_plan_and_copy_is_kept_and_named() {
         .await;
     let written = write(&database, &table, &job, &awkward(Service::Query)).await;
     assert_eq!(written.counts.written, 3);
-    assert_eq!(written.in_the_way, [Uuid::try_parse(id).expect("it is one")]);
+    assert_eq!(written.conflicting, [Uuid::try_parse(id).expect("it is one")]);
     let mut others = Vec::new();
     let visit = |id, run| others.push((id, run));
     database.scan_others(&table, &[job.run_id], true, visit).await.expect("the ids read");
-    assert_eq!(others, [(written.in_the_way[0], None)]);
+    assert_eq!(others, [(written.conflicting[0], None)]);
 }
 
 #[tokio::test]

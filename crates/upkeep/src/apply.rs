@@ -10,7 +10,7 @@ use crate::{
     json::{observation_to_json, plan_to_json},
     names::temporary_name,
     observe::observe,
-    plan::{Plan, Tuning, Wanted, plan},
+    plan::{Plan, TargetIndex, Tuning, plan},
     policy::{BuildUrgency, Policy},
     progress::{Event, Observer},
     tune::tune,
@@ -194,7 +194,7 @@ async fn change(
             }
         }
     }
-    if matches!(plan.wanted, Wanted::Index(_)) && !plan.changes.is_empty() {
+    if matches!(plan.wanted, TargetIndex::Index(_)) && !plan.changes.is_empty() {
         // The statistics of the table decide whether the planner uses the index.
         database.analyze(table).await?;
     }

@@ -6,7 +6,7 @@ use store::postgres::vector_index::{
     VectorIndex,
 };
 
-use crate::plan::{Plan, Wanted};
+use crate::plan::{Plan, TargetIndex};
 
 /// An observation.
 pub fn observation_to_json(observation: &Observation) -> Value {
@@ -47,11 +47,11 @@ pub fn plan_to_json(plan: &Plan) -> Value {
         "table": plan.table,
         "rows": plan.rows,
         "wanted": match plan.wanted {
-            Wanted::Exact => json!("none"),
-            Wanted::TooWide => json!("too_wide"),
-            Wanted::OutOfRange => json!("out_of_range"),
-            Wanted::AsItIs => json!("as_it_is"),
-            Wanted::Index(definition) => definition_to_json(definition),
+            TargetIndex::Exact => json!("none"),
+            TargetIndex::TooWide => json!("too_wide"),
+            TargetIndex::OutOfRange => json!("out_of_range"),
+            TargetIndex::AsItIs => json!("as_it_is"),
+            TargetIndex::Index(definition) => definition_to_json(definition),
         },
         "reasons": plan.reasons,
         "changes": changes,

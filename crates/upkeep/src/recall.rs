@@ -9,12 +9,12 @@ const STEP: u32 = 10;
 
 /// Recall over several searches, up to ties.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct FoundShare {
+pub struct RecallCounter {
     expected: usize,
     found: usize,
 }
 
-impl FoundShare {
+impl RecallCounter {
     /// Adds a search; both are distances, nearest first. Those that are not finite are ignored.
     pub fn add(&mut self, exact: &[f64], found: &[f64]) {
         let finite = |distances: &[f64]| -> Vec<f64> {
@@ -35,7 +35,7 @@ impl FoundShare {
 
 /// The recall of one search; `None` without exact results.
 pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
-    let mut share = FoundShare::default();
+    let mut share = RecallCounter::default();
     share.add(exact, found);
     share.value()
 }
@@ -87,7 +87,7 @@ impl MeanRecall {
 /// Finds the least sufficient parameter: doubles it until it suffices, then bisects down to the last insufficient
 /// one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LeastSetting {
+pub(crate) struct ParameterSearch {
     /// The greatest insufficient value, plus one.
     least: u32,
     most: u32,
@@ -104,7 +104,7 @@ enum Found {
     NotEvenMost,
 }
 
-impl LeastSetting {
+impl ParameterSearch {
     /// Searches between `least` and `most`.
     pub(crate) fn between(least: u32, most: u32) -> Self {
         let least = least.min(most);
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn recall_is_at_most_one() {
-        let mut share = FoundShare::default();
+        let mut share = RecallCounter::default();
         share.add(&[0.1, f64::INFINITY], &[0.1, 0.1, 0.1]);
         share.add(&[f64::NEG_INFINITY, 0.2], &[f64::NEG_INFINITY, 0.2, 0.2]);
         assert_eq!(share.value(), Some(1.0));
@@ -188,7 +188,7 @@ mod tests {
     fn least_setting_is_found_with_few_tries() {
         for (least, most) in [(1, 1), (1, 20), (10, 1_000), (1, 32_768)] {
             for enough in (least..=most).step_by(7) {
-                let (mut search, mut tries) = (LeastSetting::between(least, most), 0);
+                let (mut search, mut tries) = (ParameterSearch::between(least, most), 0);
                 let mut last_enough = None;
                 while let Some(tried) = search.next() {
                     assert!((least..=most).contains(&tried) && tries < 32, "{enough}: {search:?}");
@@ -200,7 +200,7 @@ mod tests {
                 assert!(found >= enough && found <= enough + enough / 10 + 1, "{found} for {enough}");
             }
         }
-        let mut hopeless = LeastSetting::between(10, 1_000);
+        let mut hopeless = ParameterSearch::between(10, 1_000);
         let mut tried = Vec::new();
         while let Some(next) = hopeless.next() {
             tried.push(next);

@@ -13,7 +13,7 @@ use store::postgres::{
     nearest::{IndexSearch, NeighbourSearch},
     vector_index::{
         DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
-        measured_matches,
+        exact_scan_limit,
     },
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -23,7 +23,7 @@ use crate::{
     policy::Policy,
     progress::{Event, Observer},
     questions::questions,
-    recall::{LeastSetting, MeanRecall, recall},
+    recall::{MeanRecall, ParameterSearch, recall},
 };
 
 /// An exact scan reads the complete table, so larger tables get fewer searches: about this many rows are read in
@@ -76,7 +76,7 @@ pub(crate) async fn tune(
     let count = u32::try_from(count).expect("at most 200");
     let groups = groups(database, table, rows, count).await?;
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
-    let matches = FILTERED_MATCHES * f64::from(measured_matches(rows));
+    let matches = FILTERED_MATCHES * f64::from(exact_scan_limit(rows));
     let share = Share::of(matches as u64, rows);
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
     let mut settings = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) async fn tune(
             settings.push(setting);
         }
     }
-    database.keep_measured(table, index, &settings).await?;
+    database.store_measured(table, index, &settings).await?;
     Ok(settings)
 }
 
@@ -171,7 +171,7 @@ impl Measuring<'_> {
             IndexKind::Ivfflat { lists } => (least, lists),
             IndexKind::Hnsw { .. } => (least.max(depth), MOST_CANDIDATES),
         };
-        let mut search = LeastSetting::between(least, most);
+        let mut search = ParameterSearch::between(least, most);
         let mut best: Option<MeasuredSetting> = None;
         while let Some(candidates) = search.next() {
             let setting = self.measure(depth, candidates, target).await?;

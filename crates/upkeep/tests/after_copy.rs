@@ -5,7 +5,7 @@ use store::postgres::{
     vector_index::{IndexChange, IndexDefinition, IndexKind, Precision},
 };
 use test_support::TestDatabase;
-use upkeep::{Plan, Policy, Wanted};
+use upkeep::{Plan, Policy, TargetIndex};
 use uuid::Uuid;
 
 use crate::{index_names, neighbours, prepared, queries, samples};
@@ -57,7 +57,7 @@ async fn index_is_sized_from_the_rows_and_replaces_an_unsuitable_one() {
 
     let plan = after_copy(&database).await;
     let definition = IndexDefinition { kind: IndexKind::Ivfflat { lists: 12 }, precision: Precision::Full };
-    assert_eq!(plan.wanted, Wanted::Index(definition));
+    assert_eq!(plan.wanted, TargetIndex::Index(definition));
     assert!(plan.changes.contains(&IndexChange::Drop { name: "old".to_owned() }), "{plan}");
     let expected = [
         "queries_panopticon_category",

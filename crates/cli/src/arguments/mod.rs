@@ -133,7 +133,7 @@ pub(crate) enum Command {
 pub(crate) struct TransferArguments {
     /// Collections to process
     #[arg(value_enum)]
-    pub(crate) what: Option<What>,
+    pub(crate) what: Option<MigrationScope>,
     /// Name of the collection, after `collection`
     pub(crate) name: Option<String>,
     /// Chroma persist directory, which is never written to, or URL of a Chroma server
@@ -221,7 +221,7 @@ pub(crate) struct VerifyArguments {
 
 /// Which collections to migrate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum What {
+pub(crate) enum MigrationScope {
     /// All three services, each from the directory that its variable names
     All,
     /// Query storage: collection `queries`
@@ -239,7 +239,7 @@ pub(crate) enum What {
     Collections,
 }
 
-impl What {
+impl MigrationScope {
     /// The services to process; empty for collections by name.
     pub(crate) fn services(self) -> Vec<Service> {
         match self {

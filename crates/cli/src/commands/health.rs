@@ -48,17 +48,17 @@ pub(crate) async fn run(
         // Without it, the answer does not say what is not ready.
         request = request.header("x-api-key", key);
     }
-    let trouble = match request.send().await {
-        Ok(response) => trouble(response).await,
+    let problem = match request.send().await {
+        Ok(response) => problem(response).await,
         Err(error) => Some(unreachable_because(&error, arguments.timeout)),
     };
-    match trouble {
+    match problem {
         None => {
             print(&format!("ready: {shown}"))?;
             Ok(ExitCode::Complete)
         }
-        Some(trouble) => {
-            let reason = cut_short(&trouble, REASON_CHARACTERS);
+        Some(problem) => {
+            let reason = cut_short(&problem, REASON_CHARACTERS);
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
             print(&format!("not ready: {shown}: {reason}"))?;
             Ok(ExitCode::Failed)
@@ -114,7 +114,7 @@ fn given_url(text: &str) -> anyhow::Result<Url> {
 }
 
 /// Why `response` does not say that the service is ready; `None` if it does.
-async fn trouble(response: Response) -> Option<String> {
+async fn problem(response: Response) -> Option<String> {
     let status = response.status();
     let answer = answer(response).await;
     let is_ours = answer.as_ref().is_some_and(|answer| answer["status"].is_string());

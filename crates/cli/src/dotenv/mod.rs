@@ -111,7 +111,7 @@ impl DotEnv {
     }
 
     /// The line and the value of `name`, unless it is empty; the value of a delicate setting only if the file is trusted.
-    pub(crate) fn get(&self, name: &str, importance: Importance) -> Option<(usize, Found)> {
+    pub(crate) fn get(&self, name: &str, importance: Sensitivity) -> Option<(usize, Found)> {
         let file = self.read.as_ref()?;
         let bound = file.variables.bound.get(name);
         let unreadable = file.variables.unreadable.iter().filter_map(|(line, text)| {
@@ -127,7 +127,7 @@ impl DotEnv {
         let (line, value) = bound?;
         let value = value.as_ref().filter(|value| !value.trim().is_empty())?;
         let found = match (&file.distrust, importance) {
-            (Some(distrust), Importance::Delicate) => Found::Untrusted(distrust.clone()),
+            (Some(distrust), Sensitivity::Delicate) => Found::Untrusted(distrust.clone()),
             _ if !file.is_unicode && value.contains(char::REPLACEMENT_CHARACTER) => Found::Unreadable,
             _ => Found::Value(value.clone()),
         };
@@ -160,7 +160,7 @@ impl DotEnv {
 
 /// The harm that a setting can do in a file that other users can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Importance {
+pub(crate) enum Sensitivity {
     /// It names programs, addresses, keys or limits: ignored there. The default of a new setting.
     Delicate,
     /// Some: the code that uses the setting checks its origin first.
@@ -241,7 +241,7 @@ mod tests {
     fn value(text: &str) -> Option<(usize, Found)> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join(".env"), text).expect("the file is written");
-        find(folder.path()).get("NAME", Importance::Harmless)
+        find(folder.path()).get("NAME", Sensitivity::Harmless)
     }
 
     fn mode(path: &Path, mode: u32) {
@@ -273,7 +273,7 @@ mod tests {
         let check = |content: &[u8], expected: Option<(usize, Found)>| {
             let folder = tempfile::tempdir().expect("a temporary folder");
             fs::write(folder.path().join(".env"), content).expect("the file is written");
-            assert_eq!(find(folder.path()).get("NAME", Importance::Harmless), expected, "{content:?}");
+            assert_eq!(find(folder.path()).get("NAME", Sensitivity::Harmless), expected, "{content:?}");
         };
         let a = || Some((1, Found::Value("a".to_owned())));
         let utf16: Vec<u8> = "\u{feff}NAME=a\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -336,7 +336,7 @@ mod tests {
             ("../trusted/file", true),
         ] {
             symlink(target, &link).expect("a link is made");
-            let found = find(&path("working")).get("NAME", Importance::Delicate);
+            let found = find(&path("working")).get("NAME", Sensitivity::Delicate);
             let is_read = matches!(found, Some((1, Found::Value(_))));
             assert_eq!(is_read, is_trusted, "{target}: {found:?}");
             assert_eq!(find(&path("working/below")).path().is_some(), is_trusted, "{target}");
@@ -351,8 +351,8 @@ mod tests {
         fs::write(&file, "NAME=a\n").expect("the file is written");
         mode(&file, 0o666);
         let found = find(folder.path());
-        assert_eq!(found.get("NAME", Importance::Harmless), Some((1, Found::Value("a".to_owned()))));
-        let untrusted = found.get("NAME", Importance::Delicate);
+        assert_eq!(found.get("NAME", Sensitivity::Harmless), Some((1, Found::Value("a".to_owned()))));
+        let untrusted = found.get("NAME", Sensitivity::Delicate);
         assert!(
             matches!(&untrusted, Some((1, Found::Untrusted(why))) if why.contains("every user")),
             "{untrusted:?}"

@@ -54,7 +54,7 @@ mod tests {
     use expect_test::expect_file;
 
     use super::*;
-    use crate::{arguments::Arguments, dotenv::Importance};
+    use crate::{arguments::Arguments, dotenv::Sensitivity};
 
     /// The rows of `section` as a Markdown table.
     fn markdown(section: &table::Section) -> String {
@@ -86,7 +86,7 @@ mod tests {
         for section in table::SECTIONS {
             page = with_part(&page, section.title, &markdown(section));
         }
-        for (part, importance) in [("harmless", Importance::Harmless), ("checked", Importance::Checked)] {
+        for (part, importance) in [("harmless", Sensitivity::Harmless), ("checked", Sensitivity::Checked)] {
             let rows = table::rows().filter(|row| row.importance == importance);
             let names: String = rows.map(|row| format!("- `{}`\n", row.name)).collect();
             page = with_part(&page, part, &names);

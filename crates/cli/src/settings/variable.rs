@@ -4,7 +4,7 @@ use std::fmt;
 
 use provision::Error;
 
-use crate::{dotenv::Importance, masking};
+use crate::{dotenv::Sensitivity, masking};
 
 /// An environment variable with values of type `T`. It has a default, unless it is [`Optional`].
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Row {
     /// The flag that overrides it.
     pub(crate) flag: Option<&'static str>,
     /// Whether it is trusted in a file that other users can write.
-    pub(crate) importance: Importance,
+    pub(crate) importance: Sensitivity,
     /// Whether other programs have a variable of this name, so that an invalid value in a file is one of theirs.
     pub(crate) is_generic: bool,
     mask: Mask,
@@ -68,7 +68,7 @@ enum Fallback {
 /// A variable without a default and without secrets.
 pub(super) const fn variable<T>(kind: Kind<T>, doc: &'static str) -> Optional<T> {
     let (name, mask, default) = ("", Mask::Nothing, Fallback::None);
-    let importance = Importance::Delicate;
+    let importance = Sensitivity::Delicate;
     Variable {
         row: Row { name, doc, flag: None, importance, is_generic: false, mask, default, otherwise: None },
         kind,
@@ -115,13 +115,13 @@ impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
 
     /// No value of it can do harm.
     pub(super) const fn harmless(self) -> Self {
-        Self { row: Row { importance: Importance::Harmless, ..self.row }, ..self }
+        Self { row: Row { importance: Sensitivity::Harmless, ..self.row }, ..self }
     }
 
     /// The code that uses it checks whether other users could have written it, and refuses a harmful value: ignoring the
     /// value would store data in a place that the file does not name.
     pub(super) const fn checked(self) -> Self {
-        Self { row: Row { importance: Importance::Checked, ..self.row }, ..self }
+        Self { row: Row { importance: Sensitivity::Checked, ..self.row }, ..self }
     }
 
     /// Other programs have a variable of this name.

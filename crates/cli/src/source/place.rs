@@ -158,8 +158,8 @@ fn of_nothing(path: &Path) -> String {
     if path.file_name().is_some_and(|name| name == DATABASE) && parent.is_dir() {
         return of_folder(parent);
     }
-    let named = match holders(parent) {
-        Holders { folders, .. } if !folders.is_empty() => format!("; did you mean {}?", one_of(&folders)),
+    let named = match nearby(parent) {
+        Nearby { folders, .. } if !folders.is_empty() => format!("; did you mean {}?", one_of(&folders)),
         _ => String::new(),
     };
     format!("there is no such file or folder{named}")
@@ -197,7 +197,7 @@ fn of_folder(path: &Path) -> String {
     if is_index && has_data(&parent) {
         return format!("that is an index folder: give the folder above it, `{}`", shown(&parent));
     }
-    let Holders { folders, archives, closed, is_empty } = holders(path);
+    let Nearby { folders, archives, closed, is_empty } = nearby(path);
     if !folders.is_empty() {
         return format!("did you mean {}?", one_of(&folders));
     }
@@ -219,7 +219,7 @@ fn of_folder(path: &Path) -> String {
 
 /// Chroma data one level below a folder.
 #[derive(Default)]
-struct Holders {
+struct Nearby {
     folders: Vec<PathBuf>,
     archives: Vec<PathBuf>,
     /// Folders that this user may not enter.
@@ -227,9 +227,9 @@ struct Holders {
     is_empty: bool,
 }
 
-fn holders(folder: &Path) -> Holders {
-    let mut found = Holders { is_empty: true, ..Holders::default() };
-    let Ok(entries) = fs::read_dir(folder) else { return Holders::default() };
+fn nearby(folder: &Path) -> Nearby {
+    let mut found = Nearby { is_empty: true, ..Nearby::default() };
+    let Ok(entries) = fs::read_dir(folder) else { return Nearby::default() };
     for entry in entries.take(MOST_ENTRIES).flatten() {
         found.is_empty = false;
         let path = entry.path();

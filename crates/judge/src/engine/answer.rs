@@ -140,7 +140,7 @@ mod tests {
             finish_reason: long,
             usage: None,
             latency: Duration::ZERO,
-            memory: crate::provider::AnswerMemory::default(),
+            memory: crate::provider::ResponseReservation::default(),
         };
         let model = Model::unknown("m", "p");
         for (key, value) in output_metadata(&model, &completion) {
@@ -158,7 +158,7 @@ mod tests {
             finish_reason: "stop".into(),
             usage: None,
             latency: Duration::ZERO,
-            memory: crate::provider::AnswerMemory::default(),
+            memory: crate::provider::ResponseReservation::default(),
         };
         assert_eq!(whole_text(&completion), Ok("It is\u{fffd} 7.\u{fffd}".to_owned()));
     }

@@ -122,8 +122,8 @@ impl From<EmbedError> for RunError {
 
 impl From<NoOutput> for RunError {
     fn from(none: NoOutput) -> Self {
-        let may_pass = none.retry_after.is_some();
+        let is_transient = none.retry_after.is_some();
         let fault = Fault::NoOutput(Box::new(none));
-        if may_pass { Self::Unavailable(fault) } else { Self::Failed(fault) }
+        if is_transient { Self::Unavailable(fault) } else { Self::Failed(fault) }
     }
 }

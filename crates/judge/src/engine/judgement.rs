@@ -45,7 +45,7 @@ pub(crate) struct JudgePrompt {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     /// The measurement, or why there is none.
-    pub(crate) outcome: Outcome<Given>,
+    pub(crate) outcome: Outcome<Measurement>,
     /// Why the judge's answer cannot be parsed.
     pub(crate) reason: Option<&'static str>,
     /// The judge's answer, and the usage of the call.
@@ -54,7 +54,7 @@ pub(crate) struct Judgement {
 
 /// The measurement of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Given {
+pub(crate) enum Measurement {
     /// A score for one answer.
     Score(Score),
     /// The better of two answers.
@@ -108,12 +108,12 @@ impl Judgement {
         let mut judgement = or_failure_on_panic(|| match (asked, metric.rubric.mode()) {
             (Ok(completion), Mode::Pointwise) => {
                 let verdict = Verdict::of_score(completion, metric.rubric.scale(), metric.beyond);
-                Self::read(verdict, Given::Score)
+                Self::read(verdict, Measurement::Score)
             }
             (Ok(completion), Mode::Pairwise) => Self::read(Verdict::of_winner(completion), |winner| {
-                Given::Winner(if swapped { winner.swapped() } else { winner }.into())
+                Measurement::Winner(if swapped { winner.swapped() } else { winner }.into())
             }),
-            (Err(error), _) => Self::read(Verdict::of_error(error), Given::Score),
+            (Err(error), _) => Self::read(Verdict::of_error(error), Measurement::Score),
         });
         match asked {
             Ok(completion) => judgement.call.extend(completed(judge, completion)),
@@ -126,7 +126,7 @@ impl Judgement {
     /// The score, if the judge gave one.
     pub(crate) fn score(&self) -> Option<f64> {
         match self.outcome {
-            Outcome::Scored(Given::Score(score)) => Some(score.value),
+            Outcome::Scored(Measurement::Score(score)) => Some(score.value),
             _ => None,
         }
     }
@@ -139,10 +139,10 @@ impl Judgement {
             metadata.insert("reason".to_owned(), reason.into());
         }
         match self.outcome {
-            Outcome::Scored(Given::Score(score)) => {
+            Outcome::Scored(Measurement::Score(score)) => {
                 metadata.insert("out_of_range".to_owned(), score.is_out_of_range.into());
             }
-            Outcome::Scored(Given::Winner(winner)) => {
+            Outcome::Scored(Measurement::Winner(winner)) => {
                 metadata.insert("winner".to_owned(), winner.as_str().into());
             }
             Outcome::Unparsed | Outcome::Refused | Outcome::Failed | Outcome::Unanswered => {}
@@ -150,7 +150,7 @@ impl Judgement {
         metadata
     }
 
-    fn read<T>(verdict: Verdict<T>, given: impl FnOnce(T) -> Given) -> Self {
+    fn read<T>(verdict: Verdict<T>, given: impl FnOnce(T) -> Measurement) -> Self {
         let reason = match &verdict {
             Verdict::Unparsed(unreadable) => Some(Unreadable::as_str(*unreadable)),
             Verdict::Given(_) | Verdict::Refused | Verdict::Failed => None,

@@ -27,7 +27,7 @@ pub use evaluate::{
     Evaluated, Evaluation, EvaluationPlan, EvaluationRequest, FailedQuery, MAX_METADATA_BYTES,
 };
 pub use metric::{PlannedMetric, Question};
-pub use models::{Models, Patience, ProviderAccess};
+pub use models::{CallLimits, Models, ProviderAccess};
 pub use observer::{Observation, Observer};
 pub use sources::{RecordSource, StoredRecords};
 
@@ -52,7 +52,7 @@ pub struct JudgeConfig {
     /// The temperature with which models answer queries, 0 to 2. Judges use 0, for reproducible verdicts.
     pub temperature: f64,
     /// Limits of calls and retries.
-    pub patience: Patience,
+    pub patience: CallLimits,
     /// Observes operations of storages and of the embedding model.
     pub observer: Observer,
 }

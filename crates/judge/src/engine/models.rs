@@ -35,7 +35,7 @@ pub enum ProviderAccess {
 
 /// Limits of calls and retries.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct CallLimits {
     /// Most concurrent calls of one model, over all requests and runs. Reduced when its provider requests it.
     pub calls_at_once: NonZeroU32,
     /// Retries of calls for which a client waits.
@@ -72,9 +72,9 @@ impl Models {
         database: Database,
         observer: Observer,
         providers: &[ProviderAccess],
-        patience: Patience,
+        patience: CallLimits,
     ) -> Result<Self, Error> {
-        let Patience { calls_at_once, backoff, run_backoff } = patience;
+        let CallLimits { calls_at_once, backoff, run_backoff } = patience;
         let gates = Gates::new(calls_at_once);
         let providers = providers.iter().map(|access| match access {
             ProviderAccess::Ready(config) => {

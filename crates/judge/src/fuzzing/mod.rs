@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     lenient,
     parse::{Reading, Scale, read_score, read_winner},
-    provider::{self, AnswerMemory, Completion, Content, Wire},
+    provider::{self, Completion, Content, ResponseReservation, Wire},
     rubric::{BeyondScale, Verdict},
 };
 
@@ -58,7 +58,7 @@ fn verdict(text: &str, scale: Scale, reading: &Reading) {
         finish_reason: String::new(),
         usage: None,
         latency: Duration::ZERO,
-        memory: AnswerMemory::default(),
+        memory: ResponseReservation::default(),
     };
     let given = |beyond| match Verdict::of_score(&completion, scale, beyond) {
         Verdict::Given(score) => Some((score.value, score.is_out_of_range)),

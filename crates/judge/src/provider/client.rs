@@ -18,9 +18,8 @@ use time::OffsetDateTime;
 
 use super::{
     Completion, Error, Parameter, Parameters, ProviderConfig, Rejection, Reply, Request, Transport,
-    Unreadable, Wire,
-    answers::{AnswerBody, AnswerRoom, NoBody},
-    anthropic, gemini, openai,
+    Unreadable, Wire, anthropic, gemini, openai,
+    response_body::{ReceiveError, ResponseBody, ResponseMemory},
     shown::shown_url,
     sse,
 };
@@ -42,7 +41,7 @@ pub struct Provider {
 }
 
 /// A response without its body.
-struct Arrived {
+struct ResponseHead {
     status: StatusCode,
     headers: HeaderMap,
     /// The requested model.
@@ -108,7 +107,7 @@ impl Provider {
     /// When there is no response, or the provider responds with an error; [`Error::disposition`] says whether a retry
     /// may succeed. A refusal, a filtered, truncated or empty answer is not an error: see [`super::Content`].
     pub async fn complete(&self, model: &str, request: &Request) -> Result<Completion, Error> {
-        self.complete_without(model, request, Parameters::default(), &AnswerRoom::new()).await
+        self.complete_without(model, request, Parameters::default(), &ResponseMemory::new()).await
     }
 
     /// The same without the parameters that the model's server is known to reject, with the memory limit `room`.
@@ -117,7 +116,7 @@ impl Provider {
         model: &str,
         request: &Request,
         refused: Parameters,
-        room: &AnswerRoom,
+        memory: &ResponseMemory,
     ) -> Result<Completion, Error> {
         let begin = Instant::now();
         let json = self.body(model, request, refused);
@@ -126,18 +125,18 @@ impl Provider {
         let mut response = response.map_err(|source| self.transport_error(source))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let body = room.receive(&mut response).await.map_err(|no_body| match no_body {
-            NoBody::Transport(source) => self.transport_error(source),
-            NoBody::TooLarge(start, expected) => self.malformed(expected, &start),
-            NoBody::NoRoom => Error::NoRoom { address: self.address() },
+        let body = memory.receive(&mut response).await.map_err(|no_body| match no_body {
+            ReceiveError::Transport(source) => self.transport_error(source),
+            ReceiveError::TooLarge(start, expected) => self.malformed(expected, &start),
+            ReceiveError::MemoryExhausted => Error::MemoryExhausted { address: self.address() },
         })?;
         let (provider, model) = (self.clone(), model.to_owned());
-        let arrived = Arrived { status, headers, model, latency: begin.elapsed() };
-        room.work_on(body, move |body| provider.read(arrived, &body)).await
+        let arrived = ResponseHead { status, headers, model, latency: begin.elapsed() };
+        memory.work_on(body, move |body| provider.read(arrived, &body)).await
     }
 
-    fn read(&self, arrived: Arrived, body: &AnswerBody) -> Result<Completion, Error> {
-        let Arrived { status, headers, model, latency } = arrived;
+    fn read(&self, arrived: ResponseHead, body: &ResponseBody) -> Result<Completion, Error> {
+        let ResponseHead { status, headers, model, latency } = arrived;
         let now = OffsetDateTime::now_utc();
         if !status.is_success() {
             return Err(self.rejected(Rejection::read(status.as_u16(), &headers, &body.bytes, now)));

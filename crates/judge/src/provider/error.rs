@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// Other responses that are being received use all the memory for responses.
     #[error("no memory for the response of {address}: too many large responses arrive at the same time")]
-    NoRoom {
+    MemoryExhausted {
         /// The base URL.
         address: String,
     },
@@ -86,7 +86,7 @@ impl Error {
             // An HTML page: the base URL is that of a web site, or a proxy requires a login.
             Self::Malformed { start, .. } if start.starts_with('<') => Kind::NotFound,
             Self::Malformed { .. } => Kind::Malformed,
-            Self::NoRoom { .. } => Kind::Overloaded,
+            Self::MemoryExhausted { .. } => Kind::Overloaded,
             Self::Rejected { rejection, .. } => rejection.kind,
         }
     }
@@ -95,7 +95,7 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match (self, self.kind()) {
             (Self::Rejected { rejection, .. }, _) => rejection.disposition(),
-            (_, kind) if kind.may_pass() => Disposition::Retry { after: None },
+            (_, kind) if kind.is_transient() => Disposition::Retry { after: None },
             (_, kind) => Disposition::Stop(kind),
         }
     }

@@ -75,7 +75,7 @@ impl Kind {
     }
 
     /// Whether a retry may succeed.
-    pub fn may_pass(self) -> bool {
+    pub fn is_transient(self) -> bool {
         match self {
             Self::RateLimited
             | Self::Overloaded

@@ -7,7 +7,6 @@
 //! and Gemini, by which outputs are stored; it reads neither OpenAI's refusals nor Gemini's reason for blocking a
 //! prompt, so that both look like empty answers; and it trims texts.
 
-mod answers;
 mod anthropic;
 mod client;
 mod ending;
@@ -15,6 +14,7 @@ mod error;
 mod gemini;
 mod kind;
 pub mod limits;
+mod response_body;
 
 mod openai;
 mod parameter;
@@ -29,12 +29,12 @@ use rustls::ClientConfig;
 use secrecy::SecretString;
 use serde_json::Value;
 
-pub use answers::AnswerMemory;
 pub use client::Provider;
 pub use error::Error;
 pub use kind::{Disposition, Kind};
 pub use parameter::{Parameter, Parameters};
 pub use rejection::Rejection;
+pub use response_body::ResponseReservation;
 pub use shown::shown_url;
 
 pub use crate::registry::Usage;
@@ -146,7 +146,7 @@ pub struct Completion {
     /// From the request to the end of the response.
     pub latency: Duration,
     /// The memory reservation of the response.
-    pub memory: AnswerMemory,
+    pub memory: ResponseReservation,
 }
 
 /// An answer, or why there is none. Only [`Content::Text`] may be judged or parsed as a verdict.

@@ -40,7 +40,7 @@ pub struct Parameters(u8);
 
 /// The known parameters that a model's server rejects; shared by all its callers. Only grows.
 #[derive(Debug, Default)]
-pub(super) struct Refused(AtomicU8);
+pub(super) struct RejectedParameters(AtomicU8);
 
 impl Parameter {
     const ALL: [Self; 8] = [
@@ -147,7 +147,7 @@ impl fmt::Debug for Parameters {
     }
 }
 
-impl Refused {
+impl RejectedParameters {
     pub(super) fn parameters(&self) -> Parameters {
         Parameters(self.0.load(Ordering::Relaxed))
     }

@@ -33,7 +33,7 @@ pub struct Rejection {
 impl Rejection {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
-        if self.kind.may_pass() {
+        if self.kind.is_transient() {
             Disposition::Retry { after: self.wait }
         } else {
             Disposition::Stop(self.kind)
@@ -48,7 +48,7 @@ impl Rejection {
         let body = &body[..body.len().min(READ_BYTES)];
         let json = lenient::from_slice(body)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
-        let mut words = Words::default();
+        let mut words = ErrorBody::default();
         words.gather(&json, None);
         let wait = wait::hint(headers, &words.nested, &words.all, now);
         let should_retry = headers.get("x-should-retry").and_then(|value| value.to_str().ok());
@@ -78,7 +78,7 @@ impl Rejection {
 
     /// Parses an error that came with status 200, as in streams and from routers.
     pub(super) fn in_body(json: &Value, now: OffsetDateTime) -> Self {
-        let mut words = Words::default();
+        let mut words = ErrorBody::default();
         words.gather(json, None);
         let named = words.codes.iter().find_map(|code| match code.as_str() {
             "invalid_request_error" | "invalid_argument" => Some(400),
@@ -100,7 +100,7 @@ impl Rejection {
 
 /// The relevant parts of an error's body.
 #[derive(Default)]
-struct Words {
+struct ErrorBody {
     /// Values of `code`, `type`, `status`, `reason` and the like, in lower case.
     codes: Vec<String>,
     /// Values of `param`, `loc` and the like, and names of fields, in lower case.
@@ -113,7 +113,7 @@ struct Words {
     nested: Value,
 }
 
-impl Words {
+impl ErrorBody {
     fn gather(&mut self, json: &Value, key: Option<&str>) {
         match json {
             Value::Object(entries) => {
@@ -235,7 +235,7 @@ const BILLING: [&str; 11] = [
     "insufficient_credits",
 ];
 
-fn kind(status: u16, words: &Words, has_hint: bool) -> Kind {
+fn kind(status: u16, words: &ErrorBody, has_hint: bool) -> Kind {
     let billing = ["credit balance is too low", "insufficient balance", "insufficient credits"];
     if status == 402 || words.has_code(&BILLING) || words.says(&billing) {
         return Kind::QuotaExhausted;

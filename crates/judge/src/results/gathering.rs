@@ -22,12 +22,12 @@ pub struct Judgement<'r> {
     /// Number of the repeat.
     pub repeat: Option<&'r str>,
     /// The verdict.
-    pub said: Said<'r>,
+    pub verdict: JudgeVerdict<'r>,
 }
 
 /// A judge's verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Said<'r> {
+pub enum JudgeVerdict<'r> {
     /// On one answer.
     Score {
         /// The score.
@@ -127,17 +127,17 @@ impl Gathering {
 
     /// Adds a judgement. A stored score that is not a finite number counts as unparsed.
     pub fn add(&mut self, judgement: &Judgement<'_>) {
-        let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
+        let Judgement { query, model, theme, metric, judge, run, repeat, verdict } = *judgement;
         let [metric, theme, model, judge] = [metric, theme, model, judge].map(|name| self.name(name));
         let query = self.name_of_query(query);
-        match said {
-            Said::Score { score, is_out_of_range } => {
+        match verdict {
+            JudgeVerdict::Score { score, is_out_of_range } => {
                 let is_number = score.scored().is_none_or(f64::is_finite);
                 let score = if is_number { score } else { Outcome::Unparsed };
                 let is_out_of_range = is_out_of_range && is_number;
                 self.scores.push(Score { metric, theme, model, query, judge, score, is_out_of_range });
             }
-            Said::Comparison { opponent, is_swapped, winner } => {
+            JudgeVerdict::Comparison { opponent, is_swapped, winner } => {
                 let [second, run, repeat] = [opponent, run, repeat].map(|name| self.name(name));
                 let pair = Pair { metric, theme, first: model, second };
                 let unit = Unit { query, judge, run, repeat, is_turned: false };

@@ -14,7 +14,7 @@ mod pairs;
 mod scores;
 
 pub use compared::{Compared, compare_models, compare_selections};
-pub use gathering::{Gathering, Judgement, Judgements, Said};
+pub use gathering::{Gathering, JudgeVerdict, Judgement, Judgements};
 pub use labels::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, scores_agree, winners_agree};
 pub use pairs::{PairSummary, summarize_pairs};
 pub use scores::{ScoreSummary, summarize_scores};

@@ -13,7 +13,7 @@ use crate::{
 
 /// Records a task's attempts: each before it is sent, and failed ones immediately. The end of a successful attempt is
 /// written in one transaction with the answer.
-pub(super) struct AttemptsOf<'e> {
+pub(super) struct TaskAttempts<'e> {
     recorder: &'e Recorder,
     task: i64,
     /// Attempts of earlier workers.
@@ -22,7 +22,7 @@ pub(super) struct AttemptsOf<'e> {
     unwritten: Vec<AttemptEnded>,
 }
 
-impl<'e> AttemptsOf<'e> {
+impl<'e> TaskAttempts<'e> {
     pub(super) fn new(recorder: &'e Recorder, task: &ClaimedTask, model: &'e Model) -> Self {
         let (task, before) = (task.number, task.attempts);
         Self { recorder, task, before, model, unwritten: Vec::new() }
@@ -35,7 +35,7 @@ impl<'e> AttemptsOf<'e> {
 }
 
 #[async_trait]
-impl AttemptLog for AttemptsOf<'_> {
+impl AttemptLog for TaskAttempts<'_> {
     type Error = RecordError;
 
     async fn begins(&mut self, number: u32) -> Result<(), RecordError> {

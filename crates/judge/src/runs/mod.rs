@@ -34,11 +34,11 @@ use std::{fmt, sync::Arc};
 use records::{Service, timestamp};
 use serde::Serialize;
 use store::{
+    memory_budget::MemoryBudget,
     postgres::{
         Database,
         runs::{MAX_PLAN_BYTES, RetryFailed, Run, RunQuery, RunState, RunUsage},
     },
-    room::Room,
     storage::{Record, StorageError},
 };
 use time::PrimitiveDateTime;
@@ -54,7 +54,7 @@ pub use request::{
     RunQueries, RunRequest,
 };
 pub use shutdown::Shutdown;
-pub use watch::{RunWatch, SeenRun};
+pub use watch::{RunSnapshot, RunWatch};
 
 use self::{
     plan::{RunPlan, plan_of},
@@ -78,9 +78,9 @@ pub struct Runs {
     /// Limits concurrent creations: each has many texts in memory.
     making: Arc<Semaphore>,
     /// Memory limit for the plans of active runs.
-    plans: Room,
+    plan_memory: MemoryBudget,
     /// Memory limit for their tasks.
-    room: Room,
+    task_memory: MemoryBudget,
 }
 
 /// The result of a request for a run.
@@ -118,8 +118,8 @@ impl Runs {
             recording: RecorderHealth::default(),
             watched: WatchedRuns::default(),
             making: Arc::new(Semaphore::new(MAX_CONCURRENT_CREATES)),
-            plans: runner::plans_room(),
-            room: ready::tasks_room(),
+            plan_memory: runner::plan_memory(),
+            task_memory: ready::task_memory(),
         }
     }
 

@@ -89,7 +89,7 @@ pub struct RunBudget {
 /// A plan with more models, metrics or judges than tasks can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has {count} entries, but at most {max} are allowed", max = u16::MAX)]
-pub(super) struct TooMany {
+pub(super) struct TooManyEntries {
     count: usize,
 }
 
@@ -98,7 +98,7 @@ impl RunPlan {
     ///
     /// # Errors
     /// When tasks cannot refer to all of it, which validation of requests prevents.
-    pub(super) fn shape(&self) -> Result<RunShape, TooMany> {
+    pub(super) fn shape(&self) -> Result<RunShape, TooManyEntries> {
         let models = place(self.models.len())?;
         let subjects = match self.mode {
             RunMode::Pointwise => {
@@ -121,8 +121,8 @@ impl RunPlan {
     }
 }
 
-fn place(count: usize) -> Result<u16, TooMany> {
-    u16::try_from(count).map_err(|_| TooMany { count })
+fn place(count: usize) -> Result<u16, TooManyEntries> {
+    u16::try_from(count).map_err(|_| TooManyEntries { count })
 }
 
 impl From<RunMode> for Mode {

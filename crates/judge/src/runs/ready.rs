@@ -10,11 +10,11 @@ use std::{
 
 use records::{error_chain, panic_message};
 use store::{
+    memory_budget::{MemoryBudget, Reservation},
     postgres::{
         EarlierVerdict,
         runs::{ClaimedTask, Claims, RunState, TaskKind, TaskWork},
     },
-    room::{Held, Room},
     storage::StorageError,
 };
 
@@ -80,12 +80,12 @@ pub(super) struct Content {
     /// A verdict on the same question by the same judge.
     pub(super) earlier: Option<EarlierVerdict>,
     /// Its memory reservation.
-    pub(super) held: Held,
+    pub(super) held: Reservation,
 }
 
 /// The memory limit of tasks.
-pub(super) fn tasks_room() -> Room {
-    Room::new(TASKS_BYTES)
+pub(super) fn task_memory() -> MemoryBudget {
+    MemoryBudget::new(TASKS_BYTES)
 }
 
 impl Runs {
@@ -106,9 +106,9 @@ impl Runs {
             .map(|task| {
                 let (is_read, bytes) =
                     (!matches!(task.work, TaskWork::Unread { .. }), execution.bytes(&task));
-                let mut held = Held::default();
+                let mut held = Reservation::default();
                 let has_room = bytes <= UNCOUNTED_BYTES
-                    || self.room.try_enlarge(&mut held, bytes.saturating_mul(COPIES)).is_ok();
+                    || self.task_memory.try_enlarge(&mut held, bytes.saturating_mul(COPIES)).is_ok();
                 if is_read && has_room {
                     execution.ready(task, held)
                 } else {
@@ -132,7 +132,7 @@ impl Runs {
         }
         let bytes = execution.bytes(&ready.task).saturating_mul(COPIES);
         let held = tokio::select! {
-            held = self.room.hold(bytes) => held,
+            held = self.task_memory.reserve(bytes) => held,
             () = execution.ending() => return Err(TaskAbort::Ended),
         };
         let Some(task) = self.read(worker, ready.task.number).await? else { return Err(TaskAbort::Lost) };
@@ -194,7 +194,7 @@ impl Runs {
 
 impl Execution {
     /// A task with its texts and its prompt. A panic does not affect other tasks of the claim.
-    fn ready(&self, task: ClaimedTask, held: Held) -> Ready {
+    fn ready(&self, task: ClaimedTask, held: Reservation) -> Ready {
         let prompt = catch_unwind(AssertUnwindSafe(|| self.prompt(&task))).unwrap_or_else(|panic| {
             Err(format!("creating the judge's prompt panicked: {}", panic_message(panic)))
         });

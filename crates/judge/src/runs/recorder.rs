@@ -23,7 +23,7 @@ pub struct RecorderState {
     /// How often it panicked and was restarted.
     pub restarts: u64,
     /// The current problem, if there is one.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// The health of a process's recorders. Cheap to clone.
@@ -39,13 +39,13 @@ impl RecorderHealth {
     }
 
     fn up(&self) {
-        self.0.lock().trouble = None;
+        self.0.lock().problem = None;
     }
 
     fn panicked(&self, message: &str) {
         let mut state = self.0.lock();
         state.restarts += 1;
-        state.trouble = Some(format!("it panicked: {message}"));
+        state.problem = Some(format!("it panicked: {message}"));
     }
 }
 
@@ -66,12 +66,12 @@ pub(super) struct Recorder {
     done: mpsc::Sender<Entry<RunRecords>>,
 }
 
-type Entry<T> = (T, oneshot::Sender<Written>);
-type Written = Result<Arc<Recorded>, Unwritten>;
+type Entry<T> = (T, oneshot::Sender<WriteResult>);
+type WriteResult = Result<Arc<Recorded>, WriteError>;
 
 /// Why a batch was not written.
 #[derive(Clone, Debug)]
-enum Unwritten {
+enum WriteError {
     Storage(Arc<StorageError>),
     Panic(String),
 }
@@ -115,14 +115,14 @@ impl Recorder {
         database: Database,
         worker: Worker,
         budget: Arc<Budget>,
-        pulse: RecorderHealth,
+        health: RecorderHealth,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (begun, begun_entries) = mpsc::channel(MAX_BATCH);
         let (done, done_entries) = mpsc::channel(MAX_BATCH);
         let work = async move {
             tokio::join!(
-                work::<Vec<AttemptBegun>>(begun_entries, &database, worker, (&budget, &pulse)),
-                work::<RunRecords>(done_entries, &database, worker, (&budget, &pulse))
+                work::<Vec<AttemptBegun>>(begun_entries, &database, worker, (&budget, &health)),
+                work::<RunRecords>(done_entries, &database, worker, (&budget, &health))
             );
         };
         (Self { begun, done }, work)
@@ -191,16 +191,16 @@ async fn work<B: Batch>(
     mut entries: mpsc::Receiver<Entry<B::Entry>>,
     database: &Database,
     worker: Worker,
-    (budget, pulse): (&Budget, &RecorderHealth),
+    (budget, health): (&Budget, &RecorderHealth),
 ) {
     let mut received = Vec::with_capacity(MAX_BATCH);
     while entries.recv_many(&mut received, MAX_BATCH).await > 0 {
         let (entries, waiting): (Vec<_>, Vec<_>) = received.drain(..).unzip();
-        let together = write_entries::<B>(&entries, database, worker, pulse).await;
+        let together = write_entries::<B>(&entries, database, worker, health).await;
         for (entry, answer) in entries.chunks(1).zip(waiting) {
             let written = match &together {
-                Err(unwritten) if entries.len() > 1 && !unwritten.is_transient() => {
-                    write_entries::<B>(entry, database, worker, pulse).await
+                Err(error) if entries.len() > 1 && !error.is_transient() => {
+                    write_entries::<B>(entry, database, worker, health).await
                 }
                 together => together.clone(),
             };
@@ -218,8 +218,8 @@ async fn write_entries<B: Batch>(
     entries: &[B::Entry],
     database: &Database,
     worker: Worker,
-    pulse: &RecorderHealth,
-) -> Written {
+    health: &RecorderHealth,
+) -> WriteResult {
     let writing = async {
         let mut batch = B::default();
         entries.iter().cloned().for_each(|entry| batch.add(entry));
@@ -228,19 +228,19 @@ async fn write_entries<B: Batch>(
     // Senders get an error, and the next batch is written.
     match AssertUnwindSafe(writing).catch_unwind().await {
         Ok(recorded) => {
-            pulse.up();
-            recorded.map(Arc::new).map_err(|error| Unwritten::Storage(Arc::new(error)))
+            health.up();
+            recorded.map(Arc::new).map_err(|error| WriteError::Storage(Arc::new(error)))
         }
         Err(panic) => {
             let message = panic_message(panic);
             tracing::error!(run = %worker.run, panic = message, "the recorder of a run panicked");
-            pulse.panicked(&message);
-            Err(Unwritten::Panic(message))
+            health.panicked(&message);
+            Err(WriteError::Panic(message))
         }
     }
 }
 
-impl Unwritten {
+impl WriteError {
     /// Whether a retry may succeed.
     fn is_transient(&self) -> bool {
         match self {
@@ -268,9 +268,9 @@ async fn written<T>(sender: &mpsc::Sender<Entry<T>>, entry: T) -> Result<Arc<Rec
     let (answer, recorded) = oneshot::channel();
     let gone = || RecordError::Panic { message: "the recorder has stopped".to_owned() };
     sender.send((entry, answer)).await.map_err(|_| gone())?;
-    recorded.await.map_err(|_| gone())?.map_err(|unwritten| match unwritten {
-        Unwritten::Storage(error) => RecordError::Storage(error),
-        Unwritten::Panic(message) => RecordError::Panic { message },
+    recorded.await.map_err(|_| gone())?.map_err(|error| match error {
+        WriteError::Storage(error) => RecordError::Storage(error),
+        WriteError::Panic(message) => RecordError::Panic { message },
     })
 }
 

@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use records::{Service, error_chain, panic_message, timestamp};
 use store::{
+    memory_budget::{MemoryBudget, Reservation},
     postgres::runs::{ClaimedTask, Run, RunState, TaskKind},
-    room::{Held, Room},
     storage::StorageError,
 };
 use tokio::{
@@ -31,7 +31,7 @@ use crate::{
 
 /// Active and postponed runs of one process.
 #[derive(Default)]
-struct Working {
+struct ActiveRuns {
     runs: JoinSet<Result<RunState, RunError>>,
     /// The run that each of our tasks executes.
     active: HashMap<task::Id, Uuid>,
@@ -48,8 +48,8 @@ const PLAN_COPIES: usize = 4;
 const MAX_FAILURES: u32 = 5;
 
 /// The memory limit of plans.
-pub(super) fn plans_room() -> Room {
-    Room::new(PLANS_BYTES)
+pub(super) fn plan_memory() -> MemoryBudget {
+    MemoryBudget::new(PLANS_BYTES)
 }
 
 impl Runs {
@@ -59,7 +59,7 @@ impl Runs {
     pub async fn work_on_all(&self, shutdown: &Shutdown, looked: impl Fn(Option<String>)) {
         /// Most runs at once; others wait.
         const RUNS: usize = 100;
-        let mut working = Working::default();
+        let mut working = ActiveRuns::default();
         loop {
             let mut but = working.postponed.waiting();
             but.extend(working.active.values());
@@ -96,7 +96,7 @@ impl Runs {
     /// visible and no process executes it again until it is resumed.
     async fn handle_end(
         &self,
-        working: &mut Working,
+        working: &mut ActiveRuns,
         ended: Result<(task::Id, Result<RunState, RunError>), JoinError>,
     ) {
         let (task, ended) = match ended {
@@ -161,10 +161,11 @@ impl Runs {
         if run.state != RunState::Running {
             return Ok(run.state);
         }
-        let mut held = Held::default();
+        let mut held = Reservation::default();
         if run.plan.len() > SMALL_PLAN_BYTES {
             // It is retried, and waits without its plan.
-            let enlarged = self.plans.try_enlarge(&mut held, run.plan.len().saturating_mul(PLAN_COPIES));
+            let enlarged =
+                self.plan_memory.try_enlarge(&mut held, run.plan.len().saturating_mul(PLAN_COPIES));
             enlarged
                 .map_err(|none| StorageError::Unavailable { service: Service::Judge, source: none.into() })?;
         }

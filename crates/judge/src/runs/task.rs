@@ -6,11 +6,11 @@ use records::{error_chain, shortened, without_nul};
 use serde_json::Value;
 use store::postgres::{
     EarlierVerdict, ResultStatus,
-    runs::{ClaimedTask, KeptAnswer, ModelAnswer, RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork},
+    runs::{ClaimedTask, ModelAnswer, PendingAnswer, RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork},
 };
 
 use super::{
-    attempts::AttemptsOf,
+    attempts::TaskAttempts,
     execution::Execution,
     question,
     ready::{Content, Ready, TaskAbort},
@@ -25,7 +25,7 @@ use crate::{
         models::ChosenModel,
         outputs::NewOutput,
     },
-    provider::{AnswerMemory, Completion, Error, Kind, limits::CallError},
+    provider::{Completion, Error, Kind, ResponseReservation, limits::CallError},
     rubric::Outputs as Shown,
 };
 
@@ -121,11 +121,11 @@ impl Execution {
                 let metadata = serde_json::from_str(&metadata).map_err(|error| {
                     TaskAbort::Fails(format!("the recorded answer cannot be parsed: {error}"))
                 })?;
-                (text, metadata, AnswerMemory::default())
+                (text, metadata, ResponseReservation::default())
             }
             None => {
                 let request = answer::request(&chosen.model, &question, self.plan.temperature);
-                let mut log = AttemptsOf::new(&self.recorder, task, &chosen.model);
+                let mut log = TaskAttempts::new(&self.recorder, task, &chosen.model);
                 let called = self.models.ask_for_run(chosen, &request, &self.budget, &mut log).await;
                 let records = log.unwritten();
                 let completion = match self.answered(chosen, called).await? {
@@ -142,7 +142,7 @@ impl Execution {
                         let mut metadata = self.plan.metadata.clone();
                         metadata.extend(output_metadata(&chosen.model, &completion));
                         metadata.insert("run_id".to_owned(), self.run.to_string().into());
-                        let answer = KeptAnswer {
+                        let answer = PendingAnswer {
                             task: task.number,
                             text: text.clone(),
                             metadata: Value::Object(metadata.clone()).to_string(),
@@ -203,7 +203,7 @@ impl Execution {
         };
         let chosen = named(&self.judges, "judge", *judge).map_err(TaskAbort::Fails)?;
         let metric = named(&self.metrics, "metric", *metric).map_err(TaskAbort::Fails)?;
-        let mut log = AttemptsOf::new(&self.recorder, task, &chosen.model);
+        let mut log = TaskAttempts::new(&self.recorder, task, &chosen.model);
         let called = self.models.ask_for_run(chosen, &prompt.request, &self.budget, &mut log).await;
         let records = log.unwritten();
         let asked = self.answered(chosen, called).await?;

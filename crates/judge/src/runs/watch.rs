@@ -26,25 +26,25 @@ pub(super) struct WatchedRuns {
 pub struct RunWatch {
     id: Uuid,
     /// The latest snapshot and its time. Locked during the query, so that all others wait for its result.
-    seen: tokio::sync::Mutex<Option<(Instant, Seen)>>,
+    seen: tokio::sync::Mutex<Option<(Instant, Snapshot)>>,
 }
 
 /// A snapshot of a run, shared by its watchers.
 #[derive(Debug)]
-pub struct SeenRun {
+pub struct RunSnapshot {
     /// Its progress.
     pub progress: RunProgress,
     written: OnceLock<Arc<[u8]>>,
 }
 
 #[derive(Clone, Debug)]
-enum Seen {
-    Run(Arc<SeenRun>),
+enum Snapshot {
+    Run(Arc<RunSnapshot>),
     Gone,
     Unknown,
 }
 
-impl SeenRun {
+impl RunSnapshot {
     /// The run as serialized by `write`, once for all watchers.
     pub fn written(&self, write: impl FnOnce(&RunProgress) -> Vec<u8>) -> Arc<[u8]> {
         Arc::clone(self.written.get_or_init(|| write(&self.progress).into()))
@@ -68,18 +68,24 @@ impl Runs {
     ///
     /// # Errors
     /// When the run no longer exists, or PostgreSQL fails.
-    pub async fn progress_lately(&self, watch: &RunWatch, age: Duration) -> Result<Arc<SeenRun>, RunError> {
+    pub async fn progress_lately(
+        &self,
+        watch: &RunWatch,
+        age: Duration,
+    ) -> Result<Arc<RunSnapshot>, RunError> {
         let mut seen = watch.seen.lock().await;
         let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < age).map(|(_, seen)| seen.clone());
         let now = match fresh {
             Some(fresh) => fresh,
             None => {
                 let now = match self.progress(watch.id).await {
-                    Ok(progress) => Seen::Run(Arc::new(SeenRun { progress, written: OnceLock::new() })),
-                    Err(RunError::NotFound { .. }) => Seen::Gone,
+                    Ok(progress) => {
+                        Snapshot::Run(Arc::new(RunSnapshot { progress, written: OnceLock::new() }))
+                    }
+                    Err(RunError::NotFound { .. }) => Snapshot::Gone,
                     Err(error) => {
                         tracing::warn!(run = %watch.id, error = %error_chain(&error), "failed to read the progress of a run");
-                        *seen = Some((Instant::now(), Seen::Unknown));
+                        *seen = Some((Instant::now(), Snapshot::Unknown));
                         return Err(error);
                     }
                 };
@@ -88,9 +94,9 @@ impl Runs {
             }
         };
         match now {
-            Seen::Run(seen) => Ok(seen),
-            Seen::Gone => Err(no_run(watch.id)),
-            Seen::Unknown => Err(StorageError::Unavailable {
+            Snapshot::Run(seen) => Ok(seen),
+            Snapshot::Gone => Err(no_run(watch.id)),
+            Snapshot::Unknown => Err(StorageError::Unavailable {
                 service: Service::Judge,
                 source: "a recent query failed".into(),
             }

@@ -56,7 +56,7 @@ pub struct ChromaProgram {
 
 /// A running server. It is stopped when this value is dropped.
 #[derive(Debug)]
-pub struct OwnChroma {
+pub struct ManagedChroma {
     port: u16,
     _watch: Watch,
     /// The process does not exit before the server is stopped.
@@ -65,9 +65,9 @@ pub struct OwnChroma {
 
 /// The servers of this process, one for each directory.
 #[derive(Debug, Default)]
-pub struct OwnChromas {
+pub struct ManagedChromas {
     /// The servers in use, by directory.
-    running: Mutex<HashMap<PathBuf, Weak<OwnChroma>>>,
+    running: Mutex<HashMap<PathBuf, Weak<ManagedChroma>>>,
 }
 
 impl ChromaProgram {
@@ -92,7 +92,7 @@ impl ChromaProgram {
     }
 }
 
-impl OwnChromas {
+impl ManagedChromas {
     /// Returns the running server on `directory`, or starts one and waits until it answers. A missing directory is
     /// created.
     ///
@@ -104,7 +104,7 @@ impl OwnChromas {
         program: &ChromaProgram,
         directory: &Path,
         consent: Consent,
-    ) -> Result<Arc<OwnChroma>, ChromaError> {
+    ) -> Result<Arc<ManagedChroma>, ChromaError> {
         let file_error = |verb| move |source| ChromaError::File { verb, path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(file_error("create"))?;
         let directory = directory.canonicalize().map_err(file_error("find"))?;
@@ -113,13 +113,13 @@ impl OwnChromas {
         if let Some(server) = running.get(&directory).and_then(Weak::upgrade) {
             return Ok(server);
         }
-        let server = Arc::new(OwnChroma::start(program, &directory, consent)?);
+        let server = Arc::new(ManagedChroma::start(program, &directory, consent)?);
         running.insert(directory, Arc::downgrade(&server));
         Ok(server)
     }
 }
 
-impl OwnChroma {
+impl ManagedChroma {
     fn start(program: &ChromaProgram, directory: &Path, consent: Consent) -> Result<Self, ChromaError> {
         let lock = lock(directory)?;
         let version = version::of_program(program)?;

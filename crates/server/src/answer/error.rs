@@ -71,7 +71,7 @@ pub(crate) enum ApiError {
     Busy { limit: usize },
     /// Too many large bodies at once.
     #[error("too many large requests at once: try again, or send less at once")]
-    NoRoom,
+    MemoryExhausted,
     /// The request took too long.
     #[error("the request took longer than {} s and was aborted", limit.as_secs_f64())]
     Timeout { limit: Duration },
@@ -126,7 +126,9 @@ impl ApiError {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Busy { .. } | Self::NoRoom | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::MemoryExhausted | Self::NotReady { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Gateway { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Self::NoOutput(none) => match none.retry_after {

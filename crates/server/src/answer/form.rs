@@ -35,7 +35,7 @@ pub(crate) trait Form: Send + Sync + 'static {
 pub(crate) enum Enveloped {}
 
 /// The old routes: `data` alone, and lists instead of pages.
-pub(crate) enum Bare {}
+pub(crate) enum Unwrapped {}
 
 impl Form for Enveloped {
     type Wrapped<T: Serialize + JsonSchema + Send> = Envelope<T>;
@@ -50,7 +50,7 @@ impl Form for Enveloped {
     }
 }
 
-impl Form for Bare {
+impl Form for Unwrapped {
     type Wrapped<T: Serialize + JsonSchema + Send> = T;
     type Page<T: Serialize + JsonSchema + Send> = Vec<T>;
 
@@ -180,16 +180,16 @@ mod tests {
     #[test]
     fn ignored_names_of_any_bytes_make_one_header() {
         let names = ["plain", "two,parts", "line\nbreak", "größe"].map(str::to_owned);
-        let response = Answer::<Bare, _>::new(1, "").ignoring(&names).into_response();
+        let response = Answer::<Unwrapped, _>::new(1, "").ignoring(&names).into_response();
         let header = response.headers().get(IGNORED_FIELDS).expect("fields were ignored");
         assert_eq!(header, "plain, two%2Cparts, line%0Abreak, gr%C3%B6%C3%9Fe");
-        let none = Answer::<Bare, _>::new(1, "").ignoring(&[]).into_response();
+        let none = Answer::<Unwrapped, _>::new(1, "").ignoring(&[]).into_response();
         assert!(none.headers().get(IGNORED_FIELDS).is_none());
     }
 
     #[test]
     fn body_of_large_answer_has_no_spare_capacity() {
-        let Answer { body, .. } = Answer::<Bare, _>::new(vec!["x"; 100_000], "");
+        let Answer { body, .. } = Answer::<Unwrapped, _>::new(vec!["x"; 100_000], "");
         assert_eq!((body.len(), body.capacity()), (400_001, 400_001));
     }
 }

@@ -7,5 +7,5 @@ mod page;
 
 pub(crate) use envelope::{Check, Details, Envelope, ErrorEnvelope};
 pub(crate) use error::{ApiError, Failed, SHOWN_CHARACTERS};
-pub(crate) use form::{Answer, Bare, Enveloped, Form};
+pub(crate) use form::{Answer, Enveloped, Form, Unwrapped};
 pub(crate) use page::{Page, Pagination};

@@ -7,7 +7,7 @@ use store::postgres::Registration;
 
 use crate::{
     answer::{Answer, ApiError, Enveloped, Form},
-    request::{Body, Ignored, Refused},
+    request::{Body, Ignored, Rejected},
     wire::{
         EvaluateQuery, EvaluateTheme, EvaluatedOutputResponse, ModelResponse, NewModel, ThemeQueryResponse,
     },
@@ -57,7 +57,7 @@ pub(crate) async fn list_models<F: Form>(
 /// Registers a model or changes one.
 pub(crate) async fn register_model(
     State(judging): State<Judging>,
-    body: Body<NewModel, Refused>,
+    body: Body<NewModel, Rejected>,
 ) -> Result<Answer<Enveloped, ModelResponse>> {
     let model = body.value.into();
     let registration = judging.models().register(&model).await?;

@@ -19,7 +19,7 @@ use crate::{
     large_workers::LargeWorkers,
     permit::Permit,
     records::Records,
-    request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
+    request::{Body, Both, IdempotencyKey, Parameters, Rejected, Segment},
     wire::{
         Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
         Resource, StoredBatch,
@@ -31,9 +31,9 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Stores up to 1,000 records.
 pub(crate) async fn store_batch<R: Resource>(
     State(records): State<Records<R>>,
-    parameters: Parameters<EmbeddingInfo, Refused>,
+    parameters: Parameters<EmbeddingInfo, Rejected>,
     key: IdempotencyKey,
-    body: Body<Batch<R::New>, Refused>,
+    body: Body<Batch<R::New>, Rejected>,
 ) -> Result<Answer<Enveloped, StoredBatch<R::Stored>>> {
     let Batch { items, on_error } = body.value;
     let drafts = items.into_vec().into_iter().map(|item| item.0.into()).collect();
@@ -60,7 +60,7 @@ fn shown<R: Resource>(batch: StoredBatch<Record>) -> StoredBatch<R::Stored> {
 /// Shows the records with these ids.
 pub(crate) async fn fetch<R: Resource>(
     State(records): State<Records<R>>,
-    body: Body<Fetch, Refused>,
+    body: Body<Fetch, Rejected>,
 ) -> Result<Answer<Enveloped, Fetched<R::Stored>>> {
     let Fetched { items, missing } = records.fetch(body.value.ids.into_vec()).await?;
     answered(records.process(), bytes_of(&items), "fetched", || {
@@ -74,8 +74,8 @@ pub(crate) async fn fetch<R: Resource>(
 pub(crate) async fn update<R: Resource>(
     State(records): State<Records<R>>,
     Segment(id): Segment,
-    parameters: Parameters<EmbeddingInfo, Refused>,
-    body: Body<R::Change, Refused>,
+    parameters: Parameters<EmbeddingInfo, Rejected>,
+    body: Body<R::Change, Rejected>,
 ) -> Result<Answer<Enveloped, R::Stored>> {
     let mut record = records.update(id, body.value.into()).await?;
     if parameters.value.embedding_info {
@@ -103,7 +103,7 @@ pub(crate) struct Deleted {
 /// Lists records, newest first, after a cursor.
 pub(crate) async fn list<R: Resource>(
     State(records): State<Records<R>>,
-    parameters: Parameters<Both<R::Filters, KeysetParameters>, Refused>,
+    parameters: Parameters<Both<R::Filters, KeysetParameters>, Rejected>,
 ) -> Result<Answer<Enveloped, KeysetPage<R::Stored>>> {
     let Both(filters, keyset) = parameters.value;
     let KeysetPage { items, next_cursor } = records.list(filters.into(), keyset).await?;
@@ -117,7 +117,7 @@ pub(crate) async fn list<R: Resource>(
 /// Counts records.
 pub(crate) async fn count<R: Resource>(
     State(records): State<Records<R>>,
-    filters: Parameters<R::Filters, Refused>,
+    filters: Parameters<R::Filters, Rejected>,
 ) -> Result<Answer<Enveloped, Count>> {
     let count = records.count(filters.value.into()).await?;
     Ok(Answer::new(Count { count }, "counted"))
@@ -137,7 +137,7 @@ pub(crate) async fn categories<R: Resource>(
 pub(crate) async fn export<R: Resource>(
     State(records): State<Records<R>>,
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
-    filters: Parameters<R::Filters, Refused>,
+    filters: Parameters<R::Filters, Rejected>,
 ) -> Result<JsonLines<R>> {
     let permit = (permit, records.process().begin_export()?);
     let large_workers = records.process().large_workers.clone();

@@ -21,7 +21,7 @@ use crate::{
     process::Process,
     searches::{SearchAlert, SearchProbe},
     supervisor::{NamedTask, Need, TaskState},
-    upstream::{Passage, Upstream},
+    upstream::{GatewayTarget, Upstream},
 };
 
 /// A store that takes longer to respond counts as unavailable.
@@ -67,7 +67,7 @@ pub(crate) enum Probe {
     /// A store.
     Storage(Arc<dyn Storage>),
     /// A service behind the gateway.
-    Passage(Passage),
+    GatewayTarget(GatewayTarget),
     /// The model: always ready, since no service starts without it.
     Model,
 }
@@ -131,7 +131,7 @@ pub(crate) async fn ready(
     checks.extend(operated.checks().await);
     let background = operated.process.supervisor.seen();
     checks.extend(background.iter().filter(|task| task.need == Need::Service).map(|task| {
-        let reason = task.state.trouble.clone();
+        let reason = task.state.problem.clone();
         Check { name: format!("background task `{}`", task.name), ready: reason.is_none(), reason }
     }));
     let is_ready = checks.iter().all(|check| check.ready);
@@ -146,20 +146,20 @@ pub(crate) async fn ready(
 }
 
 impl From<NamedTask> for BackgroundTask {
-    fn from(NamedTask { name, need: _, state: TaskState { restarts, trouble } }: NamedTask) -> Self {
-        Self { name, up: trouble.is_none(), restarts, reason: trouble }
+    fn from(NamedTask { name, need: _, state: TaskState { restarts, problem } }: NamedTask) -> Self {
+        Self { name, up: problem.is_none(), restarts, reason: problem }
     }
 }
 
 fn search_problems(process: &Process) -> Vec<SearchProblem> {
     let alerts = process.searches.as_ref().map_or_else(Vec::new, SearchProbe::alerts);
-    let trouble = |alert: SearchAlert| SearchProblem {
+    let problem = |alert: SearchAlert| SearchProblem {
         table: alert.table,
         filter_class: alert.filter_class.as_str(),
         alert: alert.kind,
         reason: alert.reason,
     };
-    alerts.into_iter().map(trouble).collect()
+    alerts.into_iter().map(problem).collect()
 }
 
 async fn check(probe: &Probe) -> Check {
@@ -168,7 +168,7 @@ async fn check(probe: &Probe) -> Check {
             let name = format!("{} storage ({})", storage.service(), storage.kind());
             (name, tokio::time::timeout(CHECK_TIMEOUT, ask_storage(storage)).await)
         }
-        Probe::Passage(passage) => {
+        Probe::GatewayTarget(passage) => {
             let name = format!("{} service", passage.upstream.service);
             (name, tokio::time::timeout(CHECK_TIMEOUT, ask_service(passage)).await)
         }
@@ -188,8 +188,8 @@ async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
 }
 
 /// The problem of a service behind the gateway, if any.
-async fn ask_service(passage: &Passage) -> Option<String> {
-    let Passage { upstream: Upstream { service, url }, client, .. } = passage;
+async fn ask_service(passage: &GatewayTarget) -> Option<String> {
+    let GatewayTarget { upstream: Upstream { service, url }, client, .. } = passage;
     match client.get(format!("{url}/ready")).send().await {
         Ok(answer) if answer.status().is_success() => None,
         Ok(answer) => Some(format!("status {}", answer.status())),

@@ -15,10 +15,10 @@ use store::{
 };
 
 use crate::{
-    answer::{Answer, ApiError, Bare, Enveloped, Page, Pagination},
+    answer::{Answer, ApiError, Enveloped, Page, Pagination, Unwrapped},
     export,
     permit::Permit,
-    request::{Both, Ignored, Parameters, Refused},
+    request::{Both, Ignored, Parameters, Rejected},
     results::Results,
     wire::{
         ExportFormat, ExportParameters, KeysetPage, PageParameters, ResultFilters, ResultPage, ResultPaging,
@@ -56,7 +56,7 @@ pub(crate) async fn list(
 pub(crate) async fn list_bare(
     State(results): State<Results>,
     parameters: Parameters<Both<ResultFilters, PageParameters>, Ignored>,
-) -> Result<Answer<Bare, Vec<ResultResponse>>, ApiError> {
+) -> Result<Answer<Unwrapped, Vec<ResultResponse>>, ApiError> {
     let Both(filters, page) = parameters.value;
     let (items, _) = results.page(&filters.into_selection()?, page).await?;
     Ok(Answer::new(items, "listed").ignoring(&parameters.ignored))
@@ -66,7 +66,7 @@ pub(crate) async fn list_bare(
 pub(crate) async fn export(
     State(results): State<Results>,
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
-    parameters: Parameters<Both<ResultFilters, ExportParameters>, Refused>,
+    parameters: Parameters<Both<ResultFilters, ExportParameters>, Rejected>,
 ) -> Result<ResultFile, ApiError> {
     let Both(filters, parameters) = parameters.value;
     let permit = (permit, results.process.begin_export()?);

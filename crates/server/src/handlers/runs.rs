@@ -12,7 +12,7 @@ use axum::{
 use futures_util::Stream;
 use judge::{
     engine::RunError,
-    runs::{Begun, Retry, RunProgress, RunWatch, Runs, SeenRun},
+    runs::{Begun, Retry, RunProgress, RunSnapshot, RunWatch, Runs},
 };
 use records::Service;
 use store::storage::Cursor;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::{
     answer::{Answer, ApiError, Enveloped},
     process::Process,
-    request::{Body, Both, IdempotencyKey, OptionalBody, Parameters, Refused, Segment},
+    request::{Body, Both, IdempotencyKey, OptionalBody, Parameters, Rejected, Segment},
     wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters},
 };
 
@@ -45,7 +45,7 @@ impl FromRef<ServedRuns> for Runs {
 pub(crate) async fn create(
     State(runs): State<Runs>,
     key: IdempotencyKey,
-    body: Body<NewRun, Refused>,
+    body: Body<NewRun, Rejected>,
 ) -> Result<Answer<Enveloped, RunProgress>> {
     let id = Uuid::try_parse(&key.id(Service::Judge, 0)).expect("keys make UUIDs");
     Ok(match runs.create(body.value.into_request(id)?).await? {
@@ -57,7 +57,7 @@ pub(crate) async fn create(
 /// Lists runs, newest first.
 pub(crate) async fn list(
     State(runs): State<Runs>,
-    parameters: Parameters<Both<RunFilters, KeysetParameters>, Refused>,
+    parameters: Parameters<Both<RunFilters, KeysetParameters>, Rejected>,
 ) -> Result<Answer<Enveloped, KeysetPage<RunProgress>>> {
     let Both(filters, keyset) = parameters.value;
     let place = |cursor: &str| {
@@ -97,7 +97,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn resume(
     State(runs): State<Runs>,
     Segment(id): Segment,
-    OptionalBody(body): OptionalBody<ResumeRun, Refused>,
+    OptionalBody(body): OptionalBody<ResumeRun, Rejected>,
 ) -> Result<Answer<Enveloped, RunProgress>> {
     let ResumeRun { budget, retry_failed } = body.value;
     let retry = if retry_failed { Retry::Failed } else { Retry::Nothing };
@@ -139,7 +139,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 fn progress_events(
     runs: Runs,
     watch: Arc<RunWatch>,
-    first: Arc<SeenRun>,
+    first: Arc<RunSnapshot>,
     (process, permit): (Arc<Process>, OwnedSemaphorePermit),
 ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
     async_stream::stream! {
@@ -171,7 +171,7 @@ fn progress_events(
     }
 }
 
-fn event(run: &SeenRun) -> Bytes {
+fn event(run: &RunSnapshot) -> Bytes {
     let written = run.written(|progress| {
         let mut event = b"event: progress\ndata: ".to_vec();
         serde_json::to_writer(&mut event, progress).expect("wire types are JSON");

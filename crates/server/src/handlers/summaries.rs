@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    request::{Body, Both, Parameters, Refused, TwoSegments},
+    request::{Body, Both, Parameters, Rejected, TwoSegments},
     results::{Results, check_size},
     wire::{
         AgreementRequest, AgreementResponse, ComparisonResponse, Labels, MethodParameters, PairResponse,
@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 /// Summarizes results by metric, theme and model.
 pub(crate) async fn summarize(
     State(results): State<Results>,
-    parameters: Parameters<Both<ResultFilters, SummaryParameters>, Refused>,
+    parameters: Parameters<Both<ResultFilters, SummaryParameters>, Rejected>,
 ) -> Result<Answer<Enveloped, SummaryResponse>> {
     let Both(filters, SummaryParameters { repeats, seed, compare }) = parameters.value;
     let models = compare.as_deref().map(two_models).transpose()?;
@@ -51,7 +51,7 @@ pub(crate) async fn summarize(
 pub(crate) async fn compare_runs(
     State(results): State<Results>,
     TwoSegments(first, second): TwoSegments,
-    parameters: Parameters<MethodParameters, Refused>,
+    parameters: Parameters<MethodParameters, Rejected>,
 ) -> Result<Answer<Enveloped, RunComparisonResponse>> {
     let parameters = parameters.value;
     let mut gathered = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) async fn compare_runs(
 /// Compares the judges' verdicts with human labels.
 pub(crate) async fn agree(
     State(results): State<Results>,
-    body: Body<AgreementRequest, Refused>,
+    body: Body<AgreementRequest, Rejected>,
 ) -> Result<Answer<Enveloped, AgreementResponse>> {
     let AgreementRequest { filters, repeats, labels } = body.value;
     let selection = match filters {

@@ -9,12 +9,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{answer::ApiError, connections::Use, process::Process, route_class::RouteClass};
+use crate::{answer::ApiError, connections::ConnectionUse, process::Process, route_class::RouteClass};
 
 /// Admits requests with the key, and requests for open routes.
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
     let has_key = has_key(&process, request.headers());
-    if has_key && let Some(used) = request.extensions().get::<Use>() {
+    if has_key && let Some(used) = request.extensions().get::<ConnectionUse>() {
         used.trust();
     }
     if has_key || !RouteClass::of(&request).needs_key() {

@@ -11,7 +11,7 @@ use axum::{
 
 use crate::{
     answer::ApiError,
-    connections::{Use, holding},
+    connections::{ConnectionUse, guarded},
     large_workers::LARGE_BYTES,
     permit::Permit,
     process::Process,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Rejects requests beyond the limit of concurrent ones.
-pub(crate) async fn within_room(
+pub(crate) async fn limit_requests(
     State(process): State<Arc<Process>>,
     mut request: Request,
     next: Next,
@@ -28,7 +28,7 @@ pub(crate) async fn within_room(
     if !RouteClass::of(&request).is_limited() {
         return next.run(request).await;
     }
-    let Ok(permit) = Arc::clone(&process.room).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&process.permits).try_acquire_owned() else {
         return ApiError::Busy { limit: process.config.max_requests }.into_response();
     };
     let permit = Permit::new(permit);
@@ -39,7 +39,7 @@ pub(crate) async fn within_room(
 }
 
 /// Reserves memory for a response until its client has read it, or rejects the request.
-pub(crate) async fn within_memory(
+pub(crate) async fn limit_memory(
     State(process): State<Arc<Process>>,
     request: Request,
     next: Next,
@@ -47,8 +47,8 @@ pub(crate) async fn within_memory(
     let response = next.run(request).await;
     // Streams have their own limit.
     let Some(bytes) = response.body().size_hint().exact() else { return response };
-    match process.bodies.hold(usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        Ok(held) => response.map(|body| holding(body, held)),
+    match process.bodies.reserve(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        Ok(held) => response.map(|body| guarded(body, held)),
         Err(error) => error.into_response(),
     }
 }
@@ -64,7 +64,7 @@ pub(crate) async fn arrived(
     if request.body().is_end_stream() || request.extensions().get::<MatchedPath>().is_none() {
         return next.run(request).await;
     }
-    let waiting = request.extensions().get().map(Use::waiting);
+    let waiting = request.extensions().get().map(ConnectionUse::waiting);
     let body = std::mem::take(request.body_mut());
     let Received { bytes, held } = match process.bodies.receive(body).await {
         Ok(received) => received,

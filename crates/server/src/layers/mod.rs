@@ -46,8 +46,8 @@ pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process:
     }
     router = router
         .layer(from_fn_with_state(process.clone(), limits::within_time))
-        .layer(from_fn_with_state(process.clone(), limits::within_memory))
-        .layer(from_fn_with_state(process.clone(), limits::within_room));
+        .layer(from_fn_with_state(process.clone(), limits::limit_memory))
+        .layer(from_fn_with_state(process.clone(), limits::limit_requests));
     if bodies == Bodies::Read {
         router = router.layer(from_fn_with_state(process.clone(), limits::arrived));
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{ApiError, Failed},
-    connections::{Use, holding},
+    connections::{ConnectionUse, guarded},
     process::Process,
     route_class::{ClassOf, RouteClass},
     trace,
@@ -40,7 +40,7 @@ pub(crate) async fn observed(
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let busy = request.extensions().get().map(Use::busy);
+    let busy = request.extensions().get().map(ConnectionUse::busy);
     let _in_flight = process.metrics.request_begins();
     let id = request_id(request.headers());
     let header = HeaderValue::from_str(&id).expect("an id is visible ASCII");
@@ -77,7 +77,7 @@ pub(crate) async fn observed(
     let mut response = response.instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, header);
     match busy {
-        Some(busy) => response.map(|body| holding(body, busy)),
+        Some(busy) => response.map(|body| guarded(body, busy)),
         None => response,
     }
 }

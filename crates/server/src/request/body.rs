@@ -20,7 +20,7 @@ use serde_json::{Value, error::Category};
 
 use super::{
     parameters,
-    unknown::{Known, Misread, UnknownFields, read},
+    unknown::{InvalidField, Known, UnknownFields, read},
 };
 use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
@@ -118,7 +118,7 @@ async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     to_bytes(request.into_body(), usize::MAX).await.map_err(|source| ApiError::Body { source })
 }
 
-fn misread<T: JsonSchema, U: UnknownFields>(misread: Misread<serde_json::Error>) -> ApiError {
+fn misread<T: JsonSchema, U: UnknownFields>(misread: InvalidField<serde_json::Error>) -> ApiError {
     match misread.source.classify() {
         Category::Data => misread.into_error::<T, U>(),
         Category::Syntax | Category::Eof | Category::Io => malformed(misread.source),

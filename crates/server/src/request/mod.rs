@@ -1,19 +1,19 @@
 //! Extractors, with errors that name the field.
 
 mod body;
+mod body_memory;
 mod idempotency;
 mod object;
 mod parameters;
-mod room;
 mod segment;
 mod text;
 mod unknown;
 
 pub(crate) use body::{Body, BodyOrParameters, OptionalBody, check_media_type};
+pub(crate) use body_memory::{BodyMemory, Received};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters};
-pub(crate) use room::{BodyRoom, Received};
 pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use text::{truth, whole};
-pub(crate) use unknown::{Ignored, Refused, UnknownFields};
+pub(crate) use unknown::{Ignored, Rejected, UnknownFields};

@@ -15,7 +15,7 @@ use serde::de::{DeserializeOwned, value::MapDeserializer};
 
 use super::{
     text::Text,
-    unknown::{Ignored, Known, Misread, UnknownFields, read},
+    unknown::{Ignored, InvalidField, Known, UnknownFields, read},
 };
 use crate::answer::ApiError;
 
@@ -87,7 +87,7 @@ pub(crate) fn read_query<T: DeserializeOwned + JsonSchema, U: UnknownFields>(
         ));
     }
     let pairs = pairs.map(|(name, value)| (name, Text(value)));
-    read(MapDeserializer::new(pairs)).map_err(Misread::into_error::<T, U>)
+    read(MapDeserializer::new(pairs)).map_err(InvalidField::into_error::<T, U>)
 }
 
 impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for Parameters<T, U> {

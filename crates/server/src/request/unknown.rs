@@ -21,7 +21,7 @@ pub(crate) trait UnknownFields: Send + Sync + 'static {
 pub(crate) enum Ignored {}
 
 /// On new routes: they are rejected.
-pub(crate) enum Refused {}
+pub(crate) enum Rejected {}
 
 impl UnknownFields for Ignored {
     fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
@@ -29,7 +29,7 @@ impl UnknownFields for Ignored {
     }
 }
 
-impl UnknownFields for Refused {
+impl UnknownFields for Rejected {
     fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
         let Some(field) = unknown.into_iter().next() else { return Ok(Vec::new()) };
         let known = known_fields::<T>();
@@ -53,7 +53,7 @@ pub(crate) struct Known<T> {
 }
 
 /// A field that cannot be read.
-pub(crate) struct Misread<E> {
+pub(crate) struct InvalidField<E> {
     /// Its path; empty for the root.
     pub(crate) field: String,
     pub(crate) source: E,
@@ -64,7 +64,7 @@ pub(crate) struct Misread<E> {
 /// Reads a `T`.
 pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Known<T>, Misread<D::Error>> {
+) -> Result<Known<T>, InvalidField<D::Error>> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
@@ -77,12 +77,12 @@ pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
         Ok(Object(value)) => Ok(Known { value, unknown }),
         Err(source) => {
             let field = track.path().to_string();
-            Err(Misread { field: if field == "." { String::new() } else { field }, source, unknown })
+            Err(InvalidField { field: if field == "." { String::new() } else { field }, source, unknown })
         }
     }
 }
 
-impl<E: std::fmt::Display> Misread<E> {
+impl<E: std::fmt::Display> InvalidField<E> {
     /// The error with field and reason. A missing field is often misspelt, so unknown fields are reported first.
     pub(crate) fn into_error<T: JsonSchema, U: UnknownFields>(self) -> ApiError {
         let Self { mut field, source, unknown } = self;
@@ -179,7 +179,8 @@ mod tests {
     }
 
     fn read_json(json: &str) -> Result<Known<Outer>, ApiError> {
-        read(&mut serde_json::Deserializer::from_str(json)).map_err(Misread::into_error::<Outer, Refused>)
+        read(&mut serde_json::Deserializer::from_str(json))
+            .map_err(InvalidField::into_error::<Outer, Rejected>)
     }
 
     #[test]
@@ -187,9 +188,9 @@ mod tests {
         let unknown = read_json(r#"{"items": [{}, {"metric_tpye": 1}], "x": {}}"#).map(|known| known.unknown);
         let unknown = unknown.expect("it reads");
         assert_eq!(unknown, ["items[1].metric_tpye", "x"]);
-        let refused = Refused::judge::<Outer>(unknown).expect_err("unknown fields are refused");
+        let refused = Rejected::judge::<Outer>(unknown).expect_err("unknown fields are refused");
         assert_eq!(refused.to_string(), "`items[1].metric_tpye`: unknown field: did you mean `metric_type`?");
-        let refused = Refused::judge::<Outer>(vec!["x".to_owned()]).expect_err("unknown fields are refused");
+        let refused = Rejected::judge::<Outer>(vec!["x".to_owned()]).expect_err("unknown fields are refused");
         assert_eq!(refused.to_string(), "`x`: unknown field: expected one of items, metric_type");
     }
 
@@ -198,7 +199,7 @@ mod tests {
         let name = "metric_tpye".repeat(1 << 17);
         let read = read_json(&format!(r#"{{"items": [{{"{name}": 1}}], "{name}": 2}}"#)).expect("it reads");
         assert!(read.unknown.iter().all(|name| name.len() < 200), "{} bytes", read.unknown[0].len());
-        let refused = Refused::judge::<Outer>(read.unknown).expect_err("unknown fields are refused");
+        let refused = Rejected::judge::<Outer>(read.unknown).expect_err("unknown fields are refused");
         assert!(refused.to_string().len() < 400, "{refused}");
         let many: String = (0..100_000).map(|n| format!(r#""x{n}": 1,"#)).collect();
         let read = read_json(&format!(r#"{{{many} "items": []}}"#)).expect("it reads");

@@ -20,31 +20,31 @@ pub(crate) struct StartDate(pub(crate) PrimitiveDateTime);
 pub(crate) struct EndDate(pub(crate) Option<PrimitiveDateTime>);
 
 /// A day or a point in time.
-enum Moment {
+enum DayOrTime {
     Day(Date),
     Time(PrimitiveDateTime),
 }
 
 impl StartDate {
     fn parse(text: &str) -> Option<Self> {
-        Some(match Moment::parse(text)? {
-            Moment::Day(day) => Self(day.with_time(Time::MIDNIGHT)),
-            Moment::Time(time) => Self(time),
+        Some(match DayOrTime::parse(text)? {
+            DayOrTime::Day(day) => Self(day.with_time(Time::MIDNIGHT)),
+            DayOrTime::Time(time) => Self(time),
         })
     }
 }
 
 impl EndDate {
     fn parse(text: &str) -> Option<Self> {
-        Some(match Moment::parse(text)? {
-            Moment::Day(day) => Self(day.next_day().map(|next| next.with_time(Time::MIDNIGHT))),
+        Some(match DayOrTime::parse(text)? {
+            DayOrTime::Day(day) => Self(day.next_day().map(|next| next.with_time(Time::MIDNIGHT))),
             // Stored times are whole microseconds.
-            Moment::Time(time) => Self(time.checked_add(Duration::MICROSECOND)),
+            DayOrTime::Time(time) => Self(time.checked_add(Duration::MICROSECOND)),
         })
     }
 }
 
-impl Moment {
+impl DayOrTime {
     fn parse(text: &str) -> Option<Self> {
         // Exactly ten bytes: the parser would accept a sign before the year.
         if text.len() == 10 {

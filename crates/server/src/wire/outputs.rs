@@ -10,7 +10,7 @@ use super::{
     ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, Mode, ProblemResponse,
     Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Whole, Within,
 };
-use crate::request::Refused;
+use crate::request::Rejected;
 
 /// Outputs: the answers of models.
 pub(crate) enum Outputs {}
@@ -22,7 +22,7 @@ impl Resource for Outputs {
     const CATEGORIES: &'static str = "themes";
     const NOUN: &'static str = "output";
     const TEXT: &'static str = "output";
-    type Unknown = Refused;
+    type Unknown = Rejected;
     type New = NewOutput;
     type Change = OutputChange;
     type Search = OutputSearch;

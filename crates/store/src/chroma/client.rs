@@ -105,7 +105,7 @@ impl Client {
         let mut attempt = 0;
         loop {
             match self.send_once(request).await {
-                Err(error) if error.is_passing() && attempt + 1 < self.attempts => {
+                Err(error) if error.is_transient() && attempt + 1 < self.attempts => {
                     let wait = retry::wait(attempt, error.retry_after(), retry::random());
                     log::debug!("{error}; trying again in {} ms", wait.as_millis());
                     tokio::time::sleep(wait).await;

@@ -190,7 +190,7 @@ impl Error {
     }
 
     /// Whether a retry may succeed.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Status { status: 429 | 502..=504, .. } => true,
             Self::Status { status: 500, message, .. } => message.contains(INDEX_IN_THE_MAKING),
@@ -300,11 +300,11 @@ mod tests {
     #[test]
     fn client_errors_are_not_retried() {
         for code in [400, 401, 403, 404, 409, 422] {
-            assert!(!status(code, "x").is_passing(), "{code}");
+            assert!(!status(code, "x").is_transient(), "{code}");
             assert_eq!(status(code, "x").remedy(), Remedy::Fail, "{code}");
         }
-        assert!(status(429, "").is_passing());
-        assert!(!status(500, "disk full").is_passing());
+        assert!(status(429, "").is_transient());
+        assert!(!status(500, "disk full").is_transient());
         assert_eq!(status(500, "IndexError").remedy(), Remedy::Isolate);
     }
 }

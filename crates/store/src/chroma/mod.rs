@@ -11,7 +11,7 @@ mod error;
 mod fetch;
 mod listing;
 mod options;
-mod place;
+mod position;
 mod reader;
 mod record;
 mod requests;

@@ -8,7 +8,7 @@ use super::{
     api::Connection,
     error::Error,
     fetch::{Fetch, PageSize},
-    place::Place,
+    position::Position,
     record::{Parts, record},
     wire::Column,
 };
@@ -41,7 +41,7 @@ pub struct Reader {
 #[derive(Debug)]
 enum Phase {
     /// Reading pages of records.
-    Pages(Place),
+    Pages(Position),
     /// All records found so far were returned; next, the ids are listed.
     Ids,
     /// Reading records missing from the pages, by their ids.
@@ -78,7 +78,7 @@ impl Reader {
         Ok(Self {
             fetch: Fetch::new(connection, collection, columns, page_records),
             ids_size: PageSize::new(IDS_PAGE),
-            phase: Phase::Pages(Place::default()),
+            phase: Phase::Pages(Position::default()),
             known: HashMap::new(),
             round: 0,
             changes: Changes { count_before, ..Changes::default() },
@@ -208,7 +208,7 @@ impl Reader {
     /// Lists all ids in a new round, and returns those that were not returned before.
     async fn list_ids(&mut self) -> Result<Vec<String>, Error> {
         self.round += 1;
-        let (mut place, mut missing, mut listed) = (Place::default(), HashSet::<String>::new(), 0);
+        let (mut place, mut missing, mut listed) = (Position::default(), HashSet::<String>::new(), 0);
         loop {
             let ids = self.fetch.ids(&mut self.ids_size, place.start()).await?;
             let Some(new) = place.step(&ids) else {

@@ -202,7 +202,7 @@ async fn find_api(client: &Client) -> Result<Api, Error> {
     let newer = match api::heartbeat(client, Api::V2).await {
         Ok(()) => return Ok(Api::V2),
         // Independent of the path.
-        Err(error) if error.is_passing() || error.is_timeout() => return Err(error),
+        Err(error) if error.is_transient() || error.is_timeout() => return Err(error),
         Err(error) => error,
     };
     match (api::heartbeat(client, Api::V1).await, newer) {

@@ -7,7 +7,7 @@ mod parser;
 
 use serde_json::{Map, Value};
 
-pub(crate) use number::{Unkept, check_number, is_same, order, write_number};
+pub(crate) use number::{Unstorable, check_number, is_same, order, write_number};
 pub use parser::{Decoded, decode, decode_answer};
 
 use crate::problem::{Problem, ProblemKind};

@@ -10,7 +10,7 @@ const MAX_DECIMALS: i64 = 16_383;
 
 /// Why a number cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unkept {
+pub(crate) enum Unstorable {
     /// `-0`, `-0.0`.
     NegativeZero,
     /// Its exponent exceeds the range of a double.
@@ -19,7 +19,7 @@ pub(crate) enum Unkept {
     Digits,
 }
 
-impl Unkept {
+impl Unstorable {
     /// The message for the client.
     pub(crate) fn reason(self) -> &'static str {
         match self {
@@ -37,16 +37,16 @@ impl Unkept {
 }
 
 /// Whether JSONB returns `number` unchanged.
-pub(crate) fn check_number(number: &Number) -> Result<(), Unkept> {
+pub(crate) fn check_number(number: &Number) -> Result<(), Unstorable> {
     let Decimal { is_negative, whole, decimals, exponent, .. } = Decimal::of(number.as_str());
     let is_zero = whole.bytes().chain(decimals.bytes()).all(|digit| digit == b'0');
     if is_zero && is_negative {
-        return Err(Unkept::NegativeZero);
+        return Err(Unstorable::NegativeZero);
     }
     // Check first: a short exponent could require billions of digits.
     let is_double = || number.as_f64().is_some_and(|double| (double == 0.0) == is_zero);
     if exponent.is_some() && !is_double() {
-        return Err(Unkept::Exponent);
+        return Err(Unstorable::Exponent);
     }
     // Zero may have any exponent.
     let exponent = if is_zero { 0 } else { exponent.unwrap_or(0) };
@@ -55,7 +55,7 @@ pub(crate) fn check_number(number: &Number) -> Result<(), Unkept> {
     if length(whole, exponent) > MAX_WHOLE_DIGITS
         || length(decimals, exponent.saturating_neg()) > MAX_DECIMALS
     {
-        return Err(Unkept::Digits);
+        return Err(Unstorable::Digits);
     }
     Ok(())
 }
@@ -198,11 +198,11 @@ mod tests {
     #[test]
     fn numbers_beyond_numeric_or_a_double_are_rejected() {
         for (text, expected) in [
-            ("1e400", Err(Unkept::Exponent)),
-            ("1e-400", Err(Unkept::Exponent)),
-            ("1e99999999999999999999", Err(Unkept::Exponent)),
-            ("-0", Err(Unkept::NegativeZero)),
-            ("-0.0e7", Err(Unkept::NegativeZero)),
+            ("1e400", Err(Unstorable::Exponent)),
+            ("1e-400", Err(Unstorable::Exponent)),
+            ("1e99999999999999999999", Err(Unstorable::Exponent)),
+            ("-0", Err(Unstorable::NegativeZero)),
+            ("-0.0e7", Err(Unstorable::NegativeZero)),
             ("1e308", Ok(())),
             ("5e-324", Ok(())),
             ("-0.1", Ok(())),
@@ -210,8 +210,8 @@ mod tests {
             assert_eq!(check_number(&number(text)), expected, "{text}");
         }
         assert_eq!(check_number(&number(&"1".repeat(131_072))), Ok(()));
-        assert_eq!(check_number(&number(&"1".repeat(131_073))), Err(Unkept::Digits));
-        assert_eq!(check_number(&number(&format!("0.{}", "1".repeat(16_384)))), Err(Unkept::Digits));
+        assert_eq!(check_number(&number(&"1".repeat(131_073))), Err(Unstorable::Digits));
+        assert_eq!(check_number(&number(&format!("0.{}", "1".repeat(16_384)))), Err(Unstorable::Digits));
     }
 
     #[test]

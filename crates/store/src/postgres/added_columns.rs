@@ -7,7 +7,7 @@ use super::{
     Database, Table,
     jobs::Job,
     sql,
-    table::{AddedColumn, Filling},
+    table::{AddedColumn, DefaultValue},
     unnamed::on,
 };
 use crate::{Error, postgres::error::StatementContext as _};
@@ -20,7 +20,7 @@ impl Database {
     pub async fn rows_with_own_values(&self, table: &Table, job: &Job) -> Result<Vec<Uuid>, Error> {
         self.in_transaction(async |connection| {
             let added = added_columns(connection, table).await?;
-            if added.iter().all(|column| column.filling == Filling::Computed) {
+            if added.iter().all(|column| column.default_value == DefaultValue::Computed) {
                 return Ok(Vec::new());
             }
             sqlx::query_scalar(sql::rows_with_values(table, &added))
@@ -76,10 +76,10 @@ pub(super) async fn added_columns(
         .map(|column| AddedColumn {
             name: column.name,
             column_type: column.column_type,
-            filling: match column.default {
-                _ if column.is_computed => Filling::Computed,
-                Some(default) => Filling::Constant(default),
-                None => Filling::Null,
+            default_value: match column.default {
+                _ if column.is_computed => DefaultValue::Computed,
+                Some(default) => DefaultValue::Constant(default),
+                None => DefaultValue::Null,
             },
         })
         .collect())

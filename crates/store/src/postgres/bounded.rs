@@ -38,14 +38,14 @@ impl AnswerSize {
 /// The rows have more bytes than an answer may.
 #[derive(Debug, thiserror::Error)]
 #[error("the rows have more than {most_bytes} bytes")]
-pub(crate) struct Overrun {
+pub(crate) struct AnswerTooLarge {
     most_bytes: usize,
 }
 
 /// The rows that `statement` returns.
 ///
 /// # Errors
-/// With an [`Overrun`] inside if the rows exceed the limit.
+/// With an [`AnswerTooLarge`] inside if the rows exceed the limit.
 pub(crate) async fn fetch_answer(
     connection: &mut PgConnection,
     statement: &Statement,
@@ -58,7 +58,7 @@ pub(crate) async fn fetch_answer(
         Err(1) if size == AnswerSize::Large => {
             bound(statement.within(usize::MAX)).fetch_all(on(connection)).await
         }
-        Err(_) => Err(overrun(most_bytes)),
+        Err(_) => Err(too_large(most_bytes)),
     }
 }
 
@@ -81,11 +81,11 @@ pub(crate) async fn within_answer(
 ) -> sqlx::Result<Vec<PgRow>> {
     let most_bytes = size.most_bytes();
     let (rows, is_whole) = up_to(rows, most_bytes).await?;
-    if is_whole { Ok(rows) } else { Err(overrun(most_bytes)) }
+    if is_whole { Ok(rows) } else { Err(too_large(most_bytes)) }
 }
 
-pub(crate) fn overrun(most_bytes: usize) -> sqlx::Error {
-    sqlx::Error::Decode(Overrun { most_bytes }.into())
+pub(crate) fn too_large(most_bytes: usize) -> sqlx::Error {
+    sqlx::Error::Decode(AnswerTooLarge { most_bytes }.into())
 }
 
 /// The first of `rows` with up to `most_bytes` in total, at least one; and whether those are all.

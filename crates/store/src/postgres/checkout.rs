@@ -23,7 +23,7 @@ use super::{
     shares::Permit,
     sql::{
         Sql,
-        transaction::{roll_back_and_say, say},
+        transaction::{echo, roll_back_and_echo},
     },
 };
 
@@ -42,12 +42,12 @@ pub(super) struct Checkout {
     connection: Option<PoolConnection<Postgres>>,
     /// The permit for the connection.
     permit: Option<Permit>,
-    left: Left,
+    cleanup: Cleanup,
 }
 
 /// What has to be cleaned up if the caller is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
+enum Cleanup {
     Nothing,
     /// A statement that is a transaction of its own.
     Statement,
@@ -65,13 +65,13 @@ impl Pool {
     }
 
     pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Checkout> {
-        Ok(Checkout { connection: Some(self.0.acquire().await?), permit, left: Left::Nothing })
+        Ok(Checkout { connection: Some(self.0.acquire().await?), permit, cleanup: Cleanup::Nothing })
     }
 
     /// Begins a transaction by the statements `begin`.
     pub(super) async fn begin(&self, permit: Option<Permit>, begin: Sql) -> sqlx::Result<Transaction> {
         let mut checkout = self.acquire(permit).await?;
-        checkout.left = Left::Transaction;
+        checkout.cleanup = Cleanup::Transaction;
         let mut transaction = Transaction(checkout);
         sqlx::raw_sql(begin).execute(&mut *transaction).await?;
         Ok(transaction)
@@ -101,13 +101,13 @@ impl Checkout {
     /// The connection, for a statement that is a transaction of its own and in progress until the connection is
     /// [`settled`](Self::settle).
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.left = Left::Statement;
+        self.cleanup = Cleanup::Statement;
         self.connection.as_mut().expect("it is there until it is dropped")
     }
 
     /// The work is complete, and all answers are read.
     pub(super) fn settle(&mut self) {
-        (self.left, self.permit) = (Left::Nothing, None);
+        (self.cleanup, self.permit) = (Cleanup::Nothing, None);
     }
 
     /// Attaches `permit` to the connection.
@@ -149,15 +149,15 @@ impl DerefMut for Transaction {
 impl Drop for Checkout {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
-        let (permit, left) = (self.permit.take(), self.left);
+        let (permit, cleanup) = (self.permit.take(), self.cleanup);
         // Without a runtime it is not possible to wait for the server.
         let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
-        if left == Left::Nothing {
+        if cleanup == Cleanup::Nothing {
             return drop(connection);
         }
         // The task ends by itself, like the pool's own tasks that return connections.
         drop(runtime.spawn(async move {
-            match tokio::time::timeout(ROLLED_BACK, is_in_step(&mut connection, left)).await {
+            match tokio::time::timeout(ROLLED_BACK, is_in_step(&mut connection, cleanup)).await {
                 Ok(true) => drop(connection),
                 _ => drop(connection.detach()),
             }
@@ -167,11 +167,11 @@ impl Drop for Checkout {
 }
 
 /// Rolls back and checks that the connection returns the expected answer.
-async fn is_in_step(connection: &mut PgConnection, left: Left) -> bool {
+async fn is_in_step(connection: &mut PgConnection, cleanup: Cleanup) -> bool {
     let word = Uuid::new_v4();
-    let question = match left {
-        Left::Nothing | Left::Statement => say(word),
-        Left::Transaction => roll_back_and_say(word),
+    let question = match cleanup {
+        Cleanup::Nothing | Cleanup::Statement => echo(word),
+        Cleanup::Transaction => roll_back_and_echo(word),
     };
     let said = sqlx::raw_sql(question).fetch_all(connection).await;
     let said = said.map(|rows| rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>());

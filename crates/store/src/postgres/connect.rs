@@ -11,14 +11,14 @@ use sqlx::{
 };
 
 use super::{
-    bounded::{AnswerSize, of_weight, overrun, within_answer},
+    bounded::{AnswerSize, of_weight, too_large, within_answer},
     checkout::{Pool, Transaction},
-    cut::cut,
+    concise_error::concise,
     failure::Failing,
+    hot_connections::{HotConnections, TRUSTED_IDLE},
     search_watch::SearchWatch,
     session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
-    shelf::{Shelf, TRUSTED_IDLE},
     sql::{self, transaction::StatementLimits},
     unnamed::on,
     url::DatabaseUrl,
@@ -38,7 +38,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const CHECKS_FOR: Duration = Duration::from_secs(30);
 
 /// From this number of connections on, one may be reserved for searches.
-const SHELVED: u32 = 3;
+const CONNECTIONS_PER_HOT_ONE: u32 = 3;
 
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
@@ -80,7 +80,7 @@ impl Default for DatabaseOptions {
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
-    shelf: Arc<Shelf>,
+    hot_connections: Arc<HotConnections>,
     /// The connection that is reserved for checks.
     checks: Pool,
     shares: Arc<Shares>,
@@ -107,7 +107,7 @@ fn refused(source: sqlx::Error, address: &str) -> Error {
             let what = if reason.to_string().contains("username") { "user name" } else { "password" };
             Error::Unsendable { what, address }
         }
-        _ => Error::Connect { address, source: cut(source) },
+        _ => Error::Connect { address, source: concise(source) },
     }
 }
 
@@ -180,7 +180,10 @@ impl Database {
             // Closed, so that later changes of the role's settings are seen by new sessions.
             .max_lifetime(CHECKS_FOR);
         Ok(Self {
-            shelf: Arc::new(Shelf::new(pool.clone(), max_connections / SHELVED)),
+            hot_connections: Arc::new(HotConnections::new(
+                pool.clone(),
+                max_connections / CONNECTIONS_PER_HOT_ONE,
+            )),
             pool,
             checks: Pool::new(check_options, options),
             shares: Arc::new(Shares::new(max_connections, limits.memory)),
@@ -220,7 +223,7 @@ impl Database {
     /// The number of connections, and how many of them are idle.
     pub fn connections(&self) -> (u32, u32) {
         let (size, idle) = self.pool.size();
-        let idle = idle + self.shelf.len();
+        let idle = idle + self.hot_connections.len();
         (size, u32::try_from(idle).expect("a pool has fewer connections than fit"))
     }
 
@@ -424,7 +427,7 @@ impl Database {
             Err(1) if size == AnswerSize::Large => {
                 self.send_at_once(settings, statement.within(usize::MAX), size).await
             }
-            Err(_) => Err(overrun(most_bytes)),
+            Err(_) => Err(too_large(most_bytes)),
         }
     }
 
@@ -436,9 +439,9 @@ impl Database {
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
             sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statement);
-        let mut lent = self.shelf.acquire(self.permit().await?).await?;
-        let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection()), size).await?;
-        self.shelf.put(lent);
+        let mut connection = self.hot_connections.acquire(self.permit().await?).await?;
+        let rows = within_answer(sqlx::raw_sql(statements).fetch(connection.connection()), size).await?;
+        self.hot_connections.put(connection);
         Ok(rows)
     }
 
@@ -453,7 +456,7 @@ impl Database {
     /// Closes all connections cleanly; after a drop, the server would have to notice.
     pub async fn close(self) {
         self.checks.close().await;
-        self.shelf.close().await;
+        self.hot_connections.close().await;
     }
 }
 

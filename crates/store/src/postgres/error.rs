@@ -3,7 +3,7 @@
 
 use records::oldest;
 
-use super::{UrlError, cut::cut};
+use super::{UrlError, concise_error::concise};
 
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -346,7 +346,7 @@ pub(crate) trait StatementContext<T> {
 
 impl<T> StatementContext<T> for sqlx::Result<T> {
     fn during(self, operation: &'static str) -> Result<T, Error> {
-        self.map_err(cut).map_err(|source| match missing_privilege(&source) {
+        self.map_err(concise).map_err(|source| match missing_privilege(&source) {
             Some(remedy) => Error::Privilege { operation, remedy, source },
             None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
             None => Error::Statement { operation, source },

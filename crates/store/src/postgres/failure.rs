@@ -3,8 +3,8 @@
 use records::Service;
 
 use super::{
-    bounded::Overrun,
-    cut::cut,
+    bounded::AnswerTooLarge,
+    concise_error::concise,
     error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
 };
 use crate::storage::StorageError;
@@ -17,10 +17,10 @@ impl Failing {
     /// Turns a statement's error into that of `operation`, a verb phrase.
     pub(crate) fn to(self, operation: &'static str) -> impl Fn(sqlx::Error) -> StorageError {
         move |error| {
-            let error = cut(error);
-            if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<Overrun>()) {
+            let error = concise(error);
+            if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<AnswerTooLarge>()) {
                 StorageError::TooLarge
-            } else if is_passing(&error) {
+            } else if is_transient(&error) {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             } else if code(&error).as_deref() == Some(INVALID_REGULAR_EXPRESSION) {
                 StorageError::Unsupported {
@@ -50,7 +50,7 @@ impl Failing {
         use crate::Error;
         match error {
             Error::Connect { .. } => StorageError::Unavailable { service: self.0, source: error.into() },
-            Error::Statement { ref source, .. } if is_passing(source) => {
+            Error::Statement { ref source, .. } if is_transient(source) => {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             }
             error => StorageError::Failed { operation, source: error.into() },
@@ -64,7 +64,7 @@ const INVALID_REGULAR_EXPRESSION: &str = "2201B";
 /// Whether the same statement may succeed later: the server is unreachable, shutting down, starting up or too busy.
 ///
 /// A statement that reached its time-out is included, since it may be faster on an idle server.
-fn is_passing(error: &sqlx::Error) -> bool {
+fn is_transient(error: &sqlx::Error) -> bool {
     const PASSING: [&str; 10] = [
         "25006", // read only: a standby that was not promoted yet
         "25P03", // idle_in_transaction_session_timeout

@@ -5,7 +5,7 @@ use records::Service;
 
 use super::{
     Database,
-    bounded::{AnswerSize, overrun},
+    bounded::{AnswerSize, too_large},
     failure::Failing,
     unnamed::on,
 };
@@ -65,7 +65,7 @@ impl Database {
             .fetch_one(on(connection))
             .await?;
             if usize::try_from(text_bytes).map_or(true, |bytes| bytes > size.most_bytes()) {
-                return Err(overrun(size.most_bytes()));
+                return Err(too_large(size.most_bytes()));
             }
             let mut rows = sqlx::query_as!(
                 RegisteredModel,
@@ -80,7 +80,7 @@ impl Database {
             while let Some(model) = rows.try_next().await? {
                 bytes += ROW_BYTES + model.id.len() + model.name.len() + model.provider.len();
                 if bytes > size.most_bytes() {
-                    return Err(overrun(size.most_bytes()));
+                    return Err(too_large(size.most_bytes()));
                 }
                 models.push(model);
             }

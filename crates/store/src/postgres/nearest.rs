@@ -33,14 +33,14 @@ pub struct NeighbourSearch<'a> {
     /// A row to exclude; nil for none.
     pub left_out: Uuid,
     /// The rows to search.
-    pub among: Among<'a>,
+    pub among: RowSet<'a>,
     /// Maximum number of results.
     pub limit: u32,
 }
 
 /// The rows that a search looks at.
 #[derive(Clone, Copy, Debug)]
-pub enum Among<'a> {
+pub enum RowSet<'a> {
     /// A share of the rows.
     Share(Share),
     /// Those that one of these migration runs copied.
@@ -71,7 +71,7 @@ impl<'a> NeighbourSearch<'a> {
     /// A search for the neighbours of `sample` in `share`, without `sample` itself.
     pub fn of(table: &'a Table, sample: &'a Sample, share: Share, limit: u32) -> Self {
         let (embedding, left_out) = (sample.embedding.as_slice(), sample.id);
-        Self { table, embedding, left_out, among: Among::Share(share), limit }
+        Self { table, embedding, left_out, among: RowSet::Share(share), limit }
     }
 
     /// An exact scan.
@@ -102,11 +102,11 @@ impl<'a> NeighbourSearch<'a> {
         }
         let taken = precision.taken(self.limit).saturating_add(u32::from(!self.left_out.is_nil()));
         let query = match self.among {
-            Among::Share(share) => sqlx::query_as(nearest_of_share(self.table, precision))
+            RowSet::Share(share) => sqlx::query_as(nearest_of_share(self.table, precision))
                 .bind(self.embedding)
                 .bind(i64::from(taken))
                 .bind(share.parts()),
-            Among::Runs(runs) => sqlx::query_as(nearest_of_runs(self.table, precision))
+            RowSet::Runs(runs) => sqlx::query_as(nearest_of_runs(self.table, precision))
                 .bind(self.embedding)
                 .bind(i64::from(taken))
                 .bind(runs),

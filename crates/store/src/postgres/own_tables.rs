@@ -146,7 +146,7 @@ pub(super) async fn check_foreign(
             .into(),
             key: vec!["version".to_owned()],
         };
-        check(connection, &versions, Place::Found, |_| true).await?;
+        check(connection, &versions, Lookup::Found, |_| true).await?;
         applied = sqlx::query_scalar("select version from _sqlx_migrations")
             .fetch_all(on(connection))
             .await
@@ -154,12 +154,12 @@ pub(super) async fn check_foreign(
     }
     for table in migrators.iter().copied().flat_map(tables) {
         if applied.contains(&table.version) {
-            check(connection, &table, Place::Found, |column| applied.contains(&column.version)).await?;
+            check(connection, &table, Lookup::Found, |column| applied.contains(&column.version)).await?;
         } else if is_adopted(&table.name) {
             // Missing columns are added later; here it only has to be a table.
-            check(connection, &table, Place::Made, |_| false).await?;
+            check(connection, &table, Lookup::Made, |_| false).await?;
         } else {
-            check(connection, &table, Place::Made, |column| column.version == table.version).await?;
+            check(connection, &table, Lookup::Made, |column| column.version == table.version).await?;
         }
     }
     Ok(())
@@ -174,14 +174,14 @@ pub(super) async fn check_made(
     migrators: &[&'static Migrator],
 ) -> Result<(), Error> {
     for table in migrators.iter().copied().flat_map(tables) {
-        check(connection, &table, Place::Found, |_| true).await?;
+        check(connection, &table, Lookup::Found, |_| true).await?;
     }
     Ok(())
 }
 
 /// The schemas in which a table is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Lookup {
     /// The table that its name resolves to.
     Found,
     /// The schema in which a migration would create it.
@@ -192,7 +192,7 @@ enum Place {
 async fn check(
     connection: &mut PgConnection,
     table: &OwnTable,
-    place: Place,
+    place: Lookup,
     needed: impl Fn(&OwnColumn) -> bool,
 ) -> Result<(), Error> {
     let relation = sqlx::query!(
@@ -219,14 +219,14 @@ async fn check(
         end
         "#,
         table.name,
-        place == Place::Found
+        place == Lookup::Found
     )
     .fetch_optional(on(connection))
     .await
     .during("look for a table of the same name")?;
     let Some(relation) = relation else {
         // An applied migration is not run again, so an existing type does not conflict with it.
-        let kind = if place == Place::Made { other_type(connection, &table.name).await? } else { None };
+        let kind = if place == Lookup::Made { other_type(connection, &table.name).await? } else { None };
         let problem = |kind| vec![format!("it is {kind}, expected a table")];
         let foreign = |kind| Error::ForeignTable { table: table.name.clone(), problems: problem(kind) };
         return kind.map_or(Ok(()), |kind| Err(foreign(kind)));

@@ -15,7 +15,7 @@ use crate::{Error, RowDigest, postgres::error::StatementContext as _};
 
 /// The current content of a row that a migration copied.
 #[derive(Clone, Copy, Debug)]
-pub struct BroughtRow<'a> {
+pub struct MigratedRow<'a> {
     /// Its primary key.
     pub id: Uuid,
     /// The digest of its current content.
@@ -28,7 +28,7 @@ pub struct BroughtRow<'a> {
 /// A column and its bytes, in the order of the table.
 pub type RowParts = Vec<(String, Option<Vec<u8>>)>;
 
-impl BroughtRow<'_> {
+impl MigratedRow<'_> {
     /// The content by column name, to find where two rows differ.
     pub fn parts(&self, table: &Table) -> RowParts {
         let names = table.content_columns();
@@ -45,13 +45,13 @@ impl Database {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn scan_brought(
+    pub async fn scan_migrated(
         &self,
         table: &Table,
         runs: &[Uuid],
-        mut visit: impl FnMut(BroughtRow<'_>),
+        mut visit: impl FnMut(MigratedRow<'_>),
     ) -> Result<(), Error> {
-        let statement = sql::copy_brought_out(table, runs);
+        let statement = sql::copy_migrated_out(table, runs);
         self.in_transaction(async |connection| visit_rows(connection, &statement, table, &mut visit).await)
             .await
     }
@@ -92,7 +92,7 @@ pub(crate) async fn visit_rows(
     connection: &mut PgConnection,
     statement: &str,
     table: &Table,
-    mut visit: impl FnMut(BroughtRow<'_>),
+    mut visit: impl FnMut(MigratedRow<'_>),
 ) -> Result<(), Error> {
     let columns = table.content_columns().len();
     copy_out(connection, statement, |row| {
@@ -100,7 +100,7 @@ pub(crate) async fn visit_rows(
         let mut fields = row.fields();
         let id = fields.next()?.and_then(|id| Uuid::from_slice(id).ok())?;
         let noted = fields.nth(columns)?;
-        let mut row = BroughtRow { id, digest, is_as_written: noted == Some(&digest.0[..]), row };
+        let mut row = MigratedRow { id, digest, is_as_written: noted == Some(&digest.0[..]), row };
         if !row.is_as_written {
             let digest = digest_if_made();
             if noted == Some(&digest.0[..]) {

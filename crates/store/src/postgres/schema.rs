@@ -6,8 +6,8 @@ use sqlx::{PgConnection, migrate::Migrator};
 use super::{
     Access, Database, Table,
     checkout::Transaction,
+    concise_error::concise,
     constraints::{self, Needs},
-    cut::cut,
     groups::{self, Group},
     jobs::{self, Job},
     own_tables,
@@ -219,7 +219,7 @@ impl Database {
             sqlx::query!("create extension if not exists vector")
                 .execute(on(connection))
                 .await
-                .map_err(|source| Error::CreateExtension { source: cut(source) })?;
+                .map_err(|source| Error::CreateExtension { source: concise(source) })?;
         }
         let found = pgvector_version(connection).await?.expect("the extension was created above");
         check_pgvector(&found)

@@ -9,7 +9,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
 };
 
-use super::{cut::cut, relations::has_table, unnamed::on};
+use super::{concise_error::concise, relations::has_table, unnamed::on};
 use crate::{
     Error,
     postgres::error::{StatementContext as _, missing_privilege},
@@ -77,7 +77,7 @@ pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> R
             None => {}
         }
         let started = Instant::now();
-        sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await.map_err(cut).map_err(
+        sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await.map_err(concise).map_err(
             |source| match missing_privilege(&source) {
                 Some(remedy) => Error::Privilege { operation: "bring the schema up to date", remedy, source },
                 None => Error::Migrate { source: MigrateError::ExecuteMigration(source, migration.version) },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use records::{Service, lock::Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{memory::MemoryLimit, room::NoRoom, storage::StorageError};
+use crate::{memory::MemoryLimit, memory_budget::MemoryExhausted, storage::StorageError};
 
 /// Maximum number of large answers that are read at once: each takes up to three times
 /// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
@@ -56,7 +56,7 @@ impl Shares {
     /// [`StorageError::Busy`] when the process holds too much memory, and does not release it in time.
     pub(super) async fn begin_large(&self) -> Result<Permit, StorageError> {
         let permit = Arc::clone(&self.large).acquire_owned().await;
-        self.memory.wait().await.map_err(|NoRoom| StorageError::Busy)?;
+        self.memory.wait().await.map_err(|MemoryExhausted| StorageError::Busy)?;
         Ok(Permit { _held: permit.expect("nobody closes it") })
     }
 

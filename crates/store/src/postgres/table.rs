@@ -87,12 +87,12 @@ pub(crate) struct AddedColumn {
     pub(crate) name: String,
     /// As `format_type` writes it.
     pub(crate) column_type: String,
-    pub(crate) filling: Filling,
+    pub(crate) default_value: DefaultValue,
 }
 
 /// What a column holds where nothing was written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Filling {
+pub(crate) enum DefaultValue {
     Null,
     /// The same in each row, by this expression.
     Constant(String),

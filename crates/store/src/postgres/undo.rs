@@ -8,7 +8,7 @@ use super::{
     Database, Table,
     added_columns::added_columns,
     checkout::Transaction,
-    cut::cut,
+    concise_error::concise,
     jobs::{self, Job},
     scan::count_rows,
     sql,
@@ -18,7 +18,7 @@ use crate::{Error, postgres::error::StatementContext as _};
 
 /// The changes made by undoing a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Undone {
+pub struct UndoResult {
     /// Rows copied by the run that were deleted.
     pub removed: u64,
     /// Rows changed or deleted by the run that were restored.
@@ -58,7 +58,7 @@ impl Database {
     /// When the statement fails.
     pub async fn later_changes(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
         self.in_transaction(async |connection| {
-        let brought_again: Vec<Uuid> = sqlx::query_scalar(sql::runs_that_brought_again(&job.table_name))
+        let copied_again: Vec<Uuid> = sqlx::query_scalar(sql::runs_that_copied_again(&job.table_name))
             .bind(job.run_id)
             .bind(&job.table_name)
             .fetch_all(on(connection))
@@ -105,7 +105,7 @@ impl Database {
             order by later.at desc
             "#,
             job.id,
-            &brought_again
+            &copied_again
         )
         .fetch_all(on(connection))
         .await
@@ -136,25 +136,25 @@ impl Undo {
     ///
     /// # Errors
     /// When a statement fails; nothing is changed then.
-    pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<Undone, Error> {
+    pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<UndoResult, Error> {
         let mut transaction = self.0;
         // The row count of a statement is not reliable, since rules and triggers may have changed its effect. So the
         // rows are read before and after.
         let rows = count_rows(&mut transaction, table).await?;
-        let brought = still_brought(&mut transaction, table, job, kept).await?.len();
-        sqlx::query(sql::delete_brought(table))
+        let migrated = still_migrated(&mut transaction, table, job, kept).await?.len();
+        sqlx::query(sql::delete_migrated(table))
             .bind(job.run_id)
             .bind(kept)
             .execute(on(&mut transaction))
             .await
             .map_err(|source| failed(table, source))?;
-        let mut unchanged = still_brought(&mut transaction, table, job, kept).await?;
+        let mut unchanged = still_migrated(&mut transaction, table, job, kept).await?;
         let removed = rows.saturating_sub(count_rows(&mut transaction, table).await?);
         // If rows that were not deleted lost their run, they could not be distinguished from others.
-        let (brought, left) = (brought as u64, unchanged.len() as u64);
-        if removed + left != brought {
-            let (table, kept) = (table.name.clone(), brought.saturating_sub(removed));
-            return Err(Error::Kept { table, change: "deleted", kept, rows: brought });
+        let (migrated, left) = (migrated as u64, unchanged.len() as u64);
+        if removed + left != migrated {
+            let (table, kept) = (table.name.clone(), migrated.saturating_sub(removed));
+            return Err(Error::Kept { table, change: "deleted", kept, rows: migrated });
         }
         let changed = not_restored(&mut transaction, table, job, kept).await?.len();
         restore(&mut transaction, table, job, kept).await?;
@@ -194,7 +194,7 @@ impl Undo {
             }
         }
         transaction.commit().await.map_err(|source| failed(table, source))?;
-        Ok(Undone { removed, restored, rejects_forgotten, table_dropped, table_kept, unchanged })
+        Ok(UndoResult { removed, restored, rejects_forgotten, table_dropped, table_kept, unchanged })
     }
 }
 
@@ -204,7 +204,7 @@ fn failed(table: &Table, source: sqlx::Error) -> Error {
     let code = source.as_database_error().and_then(|error| error.code());
     let is_referenced = code.is_some_and(|code| VIOLATIONS.contains(&&*code));
     if is_referenced {
-        return Error::Referenced { table: table.name.clone(), source: cut(source) };
+        return Error::Referenced { table: table.name.clone(), source: concise(source) };
     }
     Err::<(), _>(source).during(OPERATION).expect_err("it is an error")
 }
@@ -238,13 +238,13 @@ async fn drop_table(connection: &mut PgConnection, table: &Table) -> Result<Vec<
 }
 
 /// The existing rows that `job` copied, except those `kept`.
-async fn still_brought(
+async fn still_migrated(
     connection: &mut PgConnection,
     table: &Table,
     job: &Job,
     kept: &[Uuid],
 ) -> Result<Vec<Uuid>, Error> {
-    sqlx::query_scalar(sql::still_brought(table))
+    sqlx::query_scalar(sql::still_migrated(table))
         .bind(job.run_id)
         .bind(kept)
         .fetch_all(on(connection))

@@ -13,31 +13,31 @@ pub(crate) const FIXED_PGVECTOR: [u32; 3] = [0, 8, 4];
 const PGVECTOR_PROBLEMS: [VersionProblem; 5] = [
     VersionProblem {
         fixed_in: [0, 8, 0],
-        harm: Harm::Slowness,
+        consequence: Consequence::Slowness,
         reference: None,
         what: "a filtered index scan cannot continue after too few rows, so all matches are scanned exactly",
     },
     VersionProblem {
         fixed_in: [0, 8, 2],
-        harm: Harm::Security,
+        consequence: Consequence::Security,
         reference: Some("CVE-2026-3172"),
         what: "a parallel build of an HNSW index can expose data of other tables or crash the server",
     },
     VersionProblem {
         fixed_in: [0, 8, 3],
-        harm: Harm::LostRows,
+        consequence: Consequence::LostRows,
         reference: None,
         what: "VACUUM can corrupt HNSW indexes, so that searches miss rows",
     },
     VersionProblem {
         fixed_in: [0, 8, 4],
-        harm: Harm::Failures,
+        consequence: Consequence::Failures,
         reference: None,
         what: "VACUUM of HNSW indexes can fail (\"hnsw graph not repaired\"), and so can inserts beside it",
     },
     VersionProblem {
         fixed_in: [0, 8, 7],
-        harm: Harm::Unlikely,
+        consequence: Consequence::Unlikely,
         reference: Some("issue 1036"),
         what: "a build of an IVFFlat index can write beyond its memory",
     },
@@ -53,7 +53,7 @@ pub struct VersionProblem {
     /// The first version without it.
     pub fixed_in: [u32; 3],
     /// The kind of its consequence.
-    pub harm: Harm,
+    pub consequence: Consequence,
     /// A reference, if there is one besides the changelog.
     pub reference: Option<&'static str>,
     /// Its consequence, as a clause.
@@ -62,7 +62,7 @@ pub struct VersionProblem {
 
 /// The consequence of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
+pub enum Consequence {
     /// Searches take longer than they need.
     Slowness,
     /// No occurrence is known.

@@ -171,7 +171,7 @@ pub struct Written {
     /// The numbers of changed rows.
     pub counts: Counts,
     /// Rows that were to be inserted but already existed; they were left unchanged.
-    pub in_the_way: Vec<Uuid>,
+    pub conflicting: Vec<Uuid>,
     /// Rows that were edited since they were read; they were left unchanged.
     pub edited: Vec<Uuid>,
     /// Rejected rows, if they are left out.
@@ -181,7 +181,7 @@ pub struct Written {
 impl AddAssign for Written {
     fn add_assign(&mut self, other: Self) {
         self.counts += other.counts;
-        self.in_the_way.extend(other.in_the_way);
+        self.conflicting.extend(other.conflicting);
         self.edited.extend(other.edited);
         self.refused.extend(other.refused);
     }
@@ -283,8 +283,8 @@ impl Database {
                         copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
                 }
                 NewRows::Staged => {
-                    written.in_the_way = insert_staged(&mut transaction, table, &batch.new).await?;
-                    written.counts.written = (batch.new.len() - written.in_the_way.len()) as u64;
+                    written.conflicting = insert_staged(&mut transaction, table, &batch.new).await?;
+                    written.counts.written = (batch.new.len() - written.conflicting.len()) as u64;
                 }
             }
         }

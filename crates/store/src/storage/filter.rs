@@ -9,7 +9,7 @@ use records::{shortened, without_nul};
 use serde_json::{Map, Number, Value};
 
 use super::pattern::{self, Pattern};
-use crate::json::{Unkept, check_number};
+use crate::json::{Unstorable, check_number};
 
 /// A condition on metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -295,7 +295,7 @@ fn number(json: &Value) -> Result<Number, FilterError> {
     let number = json.as_number().ok_or_else(|| wrong("expected a number"))?;
     match check_number(number) {
         // It compares like 0.0.
-        Ok(()) | Err(Unkept::NegativeZero) => Ok(number.clone()),
+        Ok(()) | Err(Unstorable::NegativeZero) => Ok(number.clone()),
         Err(unkept) => Err(wrong(unkept.reason())),
     }
 }

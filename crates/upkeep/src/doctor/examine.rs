@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use records::{Embedding, Service};
 use store::postgres::{Database, Table, jobs::JobStatus, schema::TableState, vector_index::Observation};
 
-use super::{Examination, Recognised, Seen, TableExamination, Unseen, searches::measure};
+use super::{EmbeddingComparison, Examination, Examined, NotExamined, TableExamination, searches::measure};
 use crate::observe::{known, observe};
 
 /// Statement time-out, so that an interactive user gets a result.
@@ -104,12 +104,12 @@ async fn examine_table(
             table,
             facts,
             misfits,
-            indexes: Err(Unseen::Misfit),
-            searches: Err(Unseen::Misfit),
+            indexes: Err(NotExamined::Misfit),
+            searches: Err(NotExamined::Misfit),
             history,
-            embeddings: Err(Unseen::Misfit),
-            odd: Err(Unseen::Misfit),
-            recognised: Err(Unseen::Misfit),
+            embeddings: Err(NotExamined::Misfit),
+            odd: Err(NotExamined::Misfit),
+            recognised: Err(NotExamined::Misfit),
         });
     }
     let indexes = seen(observed(database, &table).await)?;
@@ -135,12 +135,12 @@ async fn recognise(
     table: &Table,
     share: f64,
     embed: Option<&Embed>,
-) -> Result<Seen<Option<Recognised>>, ExamineError> {
+) -> Result<Examined<Option<EmbeddingComparison>>, ExamineError> {
     // The model of other collections is unknown.
     if !Service::ALL.iter().any(|service| Table::of(*service) == *table) {
         return Ok(Ok(None));
     }
-    let Some(embed) = embed else { return Ok(Err(Unseen::NoModel)) };
+    let Some(embed) = embed else { return Ok(Err(NotExamined::NoModel)) };
     let rows = match seen(database.sample_texts(table, share, RECOGNISED_TEXTS).await)? {
         Ok(rows) => rows,
         Err(unseen) => return Ok(Err(unseen)),
@@ -151,7 +151,7 @@ async fn recognise(
         let made = embed(&texts)?;
         let foreign = rows.iter().zip(&made).filter(|((_, stored), made)| cosine(stored, made) < SAME_TEXT);
         let count = |number: usize| u32::try_from(number).expect("few are sampled");
-        Ok(Recognised { compared: count(rows.len()), foreign: count(foreign.count()) })
+        Ok(EmbeddingComparison { compared: count(rows.len()), foreign: count(foreign.count()) })
     });
     let compared = compared.await.expect("embedding does not panic");
     let compared = compared.map_err(|source| ExamineError::Embed { table: table.name.clone(), source })?;
@@ -176,11 +176,11 @@ async fn observed(database: &Database, table: &Table) -> Result<Observation, sto
 }
 
 /// Separates what could not be examined from failures.
-fn seen<T>(result: Result<T, store::Error>) -> Result<Seen<T>, store::Error> {
+fn seen<T>(result: Result<T, store::Error>) -> Result<Examined<T>, store::Error> {
     match result {
         Ok(found) => Ok(Ok(found)),
-        Err(store::Error::Privilege { remedy, .. }) => Ok(Err(Unseen::Privilege(remedy))),
-        Err(error) if error.is_timeout() => Ok(Err(Unseen::TooSlow(STATEMENT_TIMEOUT))),
+        Err(store::Error::Privilege { remedy, .. }) => Ok(Err(NotExamined::Privilege(remedy))),
+        Err(error) if error.is_timeout() => Ok(Err(NotExamined::TooSlow(STATEMENT_TIMEOUT))),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,10 @@ use serde_json::{Map, Value, json};
 use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
 use time::PrimitiveDateTime;
 
-use super::{Examination, Finding, MeasuredSearches, Recognised, Remedy, Seen, TableExamination, Unseen};
+use super::{
+    EmbeddingComparison, Examination, Examined, Finding, MeasuredSearches, NotExamined, Remedy,
+    TableExamination,
+};
 use crate::json::observation_to_json;
 
 /// An object with `server`, `tables`, `absent_tables` and `findings`. A part that was not examined is an object with
@@ -79,7 +82,7 @@ fn table_to_json(examined: &TableExamination) -> Value {
         "history": seen(&examined.history, |history| history.iter().map(history_to_json).collect()),
         "embeddings": seen(&examined.embeddings, embeddings_to_json),
         "recognised": seen(&examined.recognised, |recognised| {
-            json!(recognised.map(|Recognised { compared, foreign }| json!({"compared": compared, "foreign": foreign})))
+            json!(recognised.map(|EmbeddingComparison { compared, foreign }| json!({"compared": compared, "foreign": foreign})))
         }),
     })
 }
@@ -126,13 +129,13 @@ fn embeddings_to_json(health: &EmbeddingHealth) -> Value {
     })
 }
 
-fn seen<T>(seen: &Seen<T>, shown: impl FnOnce(&T) -> Value) -> Value {
+fn seen<T>(seen: &Examined<T>, shown: impl FnOnce(&T) -> Value) -> Value {
     let reason = match seen {
         Ok(found) => return shown(found),
-        Err(Unseen::Privilege(_)) => "privilege",
-        Err(Unseen::TooSlow(_)) => "too_slow",
-        Err(Unseen::Misfit) => "misfit",
-        Err(Unseen::NoModel) => "no_model",
+        Err(NotExamined::Privilege(_)) => "privilege",
+        Err(NotExamined::TooSlow(_)) => "too_slow",
+        Err(NotExamined::Misfit) => "misfit",
+        Err(NotExamined::NoModel) => "no_model",
     };
     json!({ "unseen": reason })
 }

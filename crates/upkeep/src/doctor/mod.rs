@@ -27,11 +27,11 @@ pub struct Examination {
     /// Missing tables of services, by name.
     pub absent: Vec<String>,
     /// Whether the tables created by migrations are known.
-    pub collections: Seen<()>,
+    pub collections: Examined<()>,
     /// Values of the judge's results that responses cannot represent; `None` without results.
-    pub results: Seen<Option<OddValues>>,
+    pub results: Examined<Option<OddValues>>,
     /// Invalid times and other values in the bookkeeping tables.
-    pub times: Seen<Vec<OddValues>>,
+    pub times: Examined<Vec<OddValues>>,
     /// Our tables that hide rows from the role.
     pub hidden: Vec<String>,
 }
@@ -46,17 +46,17 @@ pub struct TableExamination {
     /// Problems of its columns. If there are any, the rest is not examined.
     pub misfits: Vec<String>,
     /// Its vector indexes.
-    pub indexes: Seen<Observation>,
+    pub indexes: Examined<Observation>,
     /// Results of test searches; `None` if the table has no vectors.
-    pub searches: Seen<Option<MeasuredSearches>>,
+    pub searches: Examined<Option<MeasuredSearches>>,
     /// The history of searches, by filter class.
-    pub history: Seen<Vec<LastSearches>>,
+    pub history: Examined<Vec<LastSearches>>,
     /// Its embeddings.
-    pub embeddings: Seen<EmbeddingHealth>,
+    pub embeddings: Examined<EmbeddingHealth>,
     /// Values that responses cannot represent.
-    pub odd: Seen<OddValues>,
+    pub odd: Examined<OddValues>,
     /// Whether its vectors match its texts; `None` for tables of another model.
-    pub recognised: Seen<Option<Recognised>>,
+    pub recognised: Examined<Option<EmbeddingComparison>>,
 }
 
 /// Searches for the ten nearest rows of sample rows, excluding the sample row itself.
@@ -69,12 +69,12 @@ pub struct MeasuredSearches {
     /// Median time of an exact scan.
     pub exact_ms: f64,
     /// Results of index scans; `None` without an index.
-    pub by_index: Option<FoundByIndex>,
+    pub by_index: Option<IndexScanResult>,
 }
 
 /// Results of index scans with the current search parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FoundByIndex {
+pub struct IndexScanResult {
     /// The index.
     pub index: String,
     /// `ivfflat.probes` or `hnsw.ef_search`.
@@ -91,7 +91,7 @@ pub struct FoundByIndex {
 
 /// Comparison of vectors with re-embedded texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recognised {
+pub struct EmbeddingComparison {
     /// Number of compared rows.
     pub compared: u32,
     /// Number of rows whose vector differs.
@@ -99,11 +99,11 @@ pub struct Recognised {
 }
 
 /// A part of the examination, or why it was not examined.
-pub type Seen<T> = Result<T, Unseen>;
+pub type Examined<T> = Result<T, NotExamined>;
 
 /// Why a part was not examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unseen {
+pub enum NotExamined {
     /// The role lacks a privilege; the statement that grants it.
     Privilege(String),
     /// It took longer than this.
@@ -169,7 +169,7 @@ impl Severity {
     }
 }
 
-impl fmt::Display for Unseen {
+impl fmt::Display for NotExamined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Privilege(_) => f.write_str("the role may not read it"),

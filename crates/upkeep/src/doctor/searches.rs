@@ -8,7 +8,7 @@ use store::postgres::{
     vector_index::{Filtering, Observation, Share},
 };
 
-use super::{FoundByIndex, MeasuredSearches};
+use super::{IndexScanResult, MeasuredSearches};
 use crate::{
     plan::TARGET_DEPTH,
     questions::questions,
@@ -58,7 +58,7 @@ pub(super) async fn measure(
     let Some(exact_ms) = median_ms(&mut exact_times) else { return Ok(None) };
     let by_index = index.zip(candidates).zip(median_ms(&mut index_times)).map(|((index, candidates), ms)| {
         let MeanRecall { mean, low, high } = MeanRecall::of(&recalls);
-        FoundByIndex {
+        IndexScanResult {
             index: index.name.clone(),
             candidates,
             recall: mean,

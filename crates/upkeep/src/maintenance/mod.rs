@@ -15,5 +15,5 @@ mod run;
 pub use json::{action_to_json, plan_to_json};
 pub use limits::{InvalidQuietHours, Limits, QuietHours};
 pub use observe::{Expired, Migration, Observed, ObservedTable, Vectors, observe, watched_tables};
-pub use plan::{Action, LeftAlone, Plan, Planned, plan};
+pub use plan::{Action, Plan, Planned, SkippedTable, plan};
 pub use run::{Done, Ending, Event, Interruption, Maintenance, Observer, Outcome, Round, maintain};

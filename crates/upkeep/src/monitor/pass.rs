@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use records::{Service, timestamp};
 use store::postgres::{
     Database, Table,
-    searches::{FilterClass, KeptHistory, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals},
+    searches::{FilterClass, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals, StoredHistory},
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ pub struct Monitor {
     /// The last searches whose results were too large, with their tables: they are not replayed.
     too_large: VecDeque<(String, ReplayedSearch)>,
     /// Kinds of searches with an active alert.
-    troubled: BTreeSet<Kind>,
+    with_alerts: BTreeSet<Kind>,
     passes: u32,
 }
 
@@ -74,7 +74,7 @@ impl Monitor {
             counted_at: Instant::now(),
             filtered: BTreeMap::new(),
             too_large: VecDeque::new(),
-            troubled: BTreeSet::new(),
+            with_alerts: BTreeSet::new(),
             passes: 0,
         }
     }
@@ -89,7 +89,7 @@ impl Monitor {
         let until = counted_at + self.config.interval / 2;
         let (totals, samples) = self.take();
         let windows = windows(&totals, &self.counted);
-        self.database.keep_search_samples(&stored(&samples)).await?;
+        self.database.store_search_samples(&stored(&samples)).await?;
         let searched = self.remember(samples);
         let (mut measured, mut rows) = (Measured::default(), BTreeMap::new());
         let mut tables = tables(&self.database).await?;
@@ -107,16 +107,17 @@ impl Monitor {
         let too_large = self.leave_out(&mut measured);
         let seconds = counted_at.duration_since(self.counted_at).as_secs_f64();
         let history = self.history(windows, &measured, &rows, seconds);
-        self.database.keep_search_history(&history).await?;
+        self.database.store_search_history(&history).await?;
         (self.counted, self.counted_at) = (totals, counted_at);
         self.passes = self.passes.wrapping_add(1);
         self.expire().await?;
-        let KeptHistory { rows: mut past, unreadable } =
+        let StoredHistory { rows: mut past, unreadable } =
             self.database.search_history(now() - BASELINE).await?;
         // Dropped tables have no alerts.
         past.retain(|row| rows.contains_key(&row.table));
         let known = alerts(&past);
-        self.troubled = known.active.iter().map(|alert| (alert.table.clone(), alert.filter_class)).collect();
+        self.with_alerts =
+            known.active.iter().map(|alert| (alert.table.clone(), alert.filter_class)).collect();
         let measured_at = history.first().map(|row| row.measured_at);
         let changes = known.changes.into_iter().filter(|change| Some(change.at) == measured_at).collect();
         Ok(Pass {
@@ -181,7 +182,7 @@ impl Monitor {
         }
         for (kind, searches) in &self.filtered {
             let table = tables.iter().find(|table| table.name == kind.0);
-            let is_due = searched.contains(kind) || self.troubled.contains(kind);
+            let is_due = searched.contains(kind) || self.with_alerts.contains(kind);
             if let Some(table) = table.filter(|_| is_due) {
                 kinds.push((table, kind.1, searches.clone()));
             }

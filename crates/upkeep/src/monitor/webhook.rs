@@ -55,7 +55,7 @@ impl Webhook {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            match waits.next().filter(|_| error.may_pass()) {
+            match waits.next().filter(|_| error.is_transient()) {
                 Some(wait) => sleep(wait).await,
                 None => return Err(error),
             }
@@ -80,7 +80,7 @@ impl Webhook {
 }
 
 impl WebhookError {
-    fn may_pass(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { status } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,

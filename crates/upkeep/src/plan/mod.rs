@@ -46,7 +46,7 @@ pub struct Plan {
     /// Its number of rows.
     pub rows: u64,
     /// The index that it should have.
-    pub wanted: Wanted,
+    pub wanted: TargetIndex,
     /// The reasons.
     pub reasons: Vec<String>,
     /// The changes, in order of execution.
@@ -57,7 +57,7 @@ pub struct Plan {
 
 /// The index that a table should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum TargetIndex {
     /// No index: searches use exact scans.
     Exact,
     /// No index, because pgvector cannot index this dimension.
@@ -100,7 +100,7 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
     let mut plan = Plan {
         table: table.clone(),
         rows: observation.rows,
-        wanted: Wanted::AsItIs,
+        wanted: TargetIndex::AsItIs,
         reasons: Vec::new(),
         changes: Vec::new(),
         tuning: None,
@@ -132,20 +132,20 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
         ));
         plan.changes.push(IndexChange::Drop { name: index.name.clone() });
     }
-    let Choice { wanted, reason, instead } = choose(observation, policy, &valid);
+    let Choice { wanted, reason, alternative } = choose(observation, policy, &valid);
     plan.wanted = wanted;
     plan.reasons.push(reason);
     let kept = match wanted {
-        Wanted::Exact => {
+        TargetIndex::Exact => {
             plan.changes.extend(valid.iter().map(|index| IndexChange::Drop { name: index.name.clone() }));
             None
         }
-        Wanted::TooWide | Wanted::OutOfRange => None,
-        Wanted::AsItIs => valid.first().copied(),
-        Wanted::Index(definition) => {
+        TargetIndex::TooWide | TargetIndex::OutOfRange => None,
+        TargetIndex::AsItIs => valid.first().copied(),
+        TargetIndex::Index(definition) => {
             let (drifted, fitting): (Vec<&VectorIndex>, Vec<&VectorIndex>) = valid
                 .iter()
-                .filter(|index| fits(index, definition, instead))
+                .filter(|index| fits(index, definition, alternative))
                 // A migration does not wait for the replacement of an existing index by a better one.
                 .partition(|index| {
                     policy.urgency == BuildUrgency::None && loss::drift(index, policy).is_some()
@@ -164,14 +164,14 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
 
 /// The index that a table should have, and the reason.
 struct Choice {
-    wanted: Wanted,
+    wanted: TargetIndex,
     reason: String,
-    instead: Instead,
+    alternative: Alternative,
 }
 
 /// Whether an existing HNSW index is acceptable where IVFFlat is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Instead {
+enum Alternative {
     /// It is: IVFFlat is only preferred for its build time, or temporarily.
     Graph,
     /// It is not.
@@ -180,50 +180,50 @@ enum Instead {
 
 fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) -> Choice {
     let (rows, dimension) = (observation.rows, observation.table.dimension);
-    let choice = |wanted, reason| Choice { wanted, reason, instead: Instead::Nothing };
+    let choice = |wanted, reason| Choice { wanted, reason, alternative: Alternative::Nothing };
     if dimension > Observation::MAX_DIMENSION {
         let reason = format!(
             "pgvector indexes up to {} dimensions, and the vectors have {dimension}: searches use exact scans",
             Observation::MAX_DIMENSION
         );
-        return choice(Wanted::TooWide, reason);
+        return choice(TargetIndex::TooWide, reason);
     }
     if dimension > Observation::MAX_FULL_DIMENSION && observation.exceeds_half {
         let reason = format!(
             "pgvector indexes {dimension} dimensions only in half precision, which cannot hold some vectors: they have \
                 components beyond 65,504, or so small that their digits are lost; searches use exact scans"
         );
-        return choice(Wanted::OutOfRange, reason);
+        return choice(TargetIndex::OutOfRange, reason);
     }
     let least = if dimension > Observation::MAX_FULL_DIMENSION { Precision::Half } else { Precision::Full };
-    let lists = Wanted::Index(IndexDefinition {
+    let lists = TargetIndex::Index(IndexDefinition {
         kind: IndexKind::Ivfflat { lists: planned_lists(rows) },
         precision: least,
     });
     match policy.index_type {
-        IndexType::None => return choice(Wanted::Exact, "the index type is set to none".to_owned()),
+        IndexType::None => return choice(TargetIndex::Exact, "the index type is set to none".to_owned()),
         _ if rows < EXACT_SCAN_ROWS => {
             let reason = format!("exact scans are fast up to {EXACT_SCAN_ROWS} rows");
-            return choice(Wanted::AsItIs, reason);
+            return choice(TargetIndex::AsItIs, reason);
         }
         IndexType::Ivfflat => return choice(lists, "the index type is set to ivfflat".to_owned()),
         IndexType::Hnsw => {
             let (kind, why) = graph(policy, valid);
-            let wanted = Wanted::Index(IndexDefinition { kind, precision: least });
+            let wanted = TargetIndex::Index(IndexDefinition { kind, precision: least });
             return choice(wanted, format!("the index type is set to hnsw{why}"));
         }
         IndexType::Auto => {}
     }
     if policy.urgency == BuildUrgency::Migration {
         let reason = "a migration is waiting, and ivfflat builds ten times as fast as hnsw";
-        return Choice { wanted: lists, reason: reason.to_owned(), instead: Instead::Graph };
+        return Choice { wanted: lists, reason: reason.to_owned(), alternative: Alternative::Graph };
     }
     if let Some(rate) = observation.writes_per_second.filter(|rate| *rate > MAX_GRAPH_WRITES_PER_SECOND) {
         let reason = format!(
             "{rate:.0} rows per second are written, and hnsw supports {MAX_GRAPH_WRITES_PER_SECOND:.0} \
                 concurrently with searches"
         );
-        return Choice { wanted: lists, reason, instead: Instead::Graph };
+        return Choice { wanted: lists, reason, alternative: Alternative::Graph };
     }
     let (kind, why) = graph(policy, valid);
     let memory = &observation.memory;
@@ -246,7 +246,7 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let how = if definition.precision == least { "" } else { ", and in half precision it fits into memory" };
     let why = if definition.kind == kind { why } else { "" };
     let reason = format!("hnsw reaches the recall of ivfflat in a fraction of the time{how}{why}");
-    choice(Wanted::Index(definition), reason)
+    choice(TargetIndex::Index(definition), reason)
 }
 
 /// Memory available to an HNSW index.
@@ -308,7 +308,7 @@ fn planned_lists(rows: u64) -> u32 {
 }
 
 /// Whether `index` is acceptable where `wanted` is planned.
-fn fits(index: &VectorIndex, wanted: IndexDefinition, instead: Instead) -> bool {
+fn fits(index: &VectorIndex, wanted: IndexDefinition, alternative: Alternative) -> bool {
     let found = index.definition;
     let is_precise_enough = found.precision == wanted.precision
         // A possible reduction in size is no reason to rebuild.
@@ -321,7 +321,7 @@ fn fits(index: &VectorIndex, wanted: IndexDefinition, instead: Instead) -> bool 
             IndexKind::Hnsw { m, ef_construction },
             IndexKind::Hnsw { m: wanted_m, ef_construction: wanted_ef_construction },
         ) => m >= wanted_m && ef_construction >= wanted_ef_construction,
-        (IndexKind::Hnsw { .. }, IndexKind::Ivfflat { .. }) => instead == Instead::Graph,
+        (IndexKind::Hnsw { .. }, IndexKind::Ivfflat { .. }) => alternative == Alternative::Graph,
         (IndexKind::Ivfflat { .. }, IndexKind::Hnsw { .. }) => false,
     };
     is_precise_enough && is_kind
@@ -425,7 +425,7 @@ impl fmt::Display for Plan {
     }
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for TargetIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact => f.write_str("no index"),

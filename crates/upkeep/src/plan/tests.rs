@@ -154,7 +154,7 @@ fn migration_gets_ivfflat_which_hnsw_replaces_later() {
 #[test]
 fn lists_follow_the_rows_and_others_are_replaced_beyond_a_factor_of_two() {
     let lists_of = |rows| match plan(&observation(rows, vec![]), &of_type(IndexType::Ivfflat)).wanted {
-        Wanted::Index(IndexDefinition { kind: IndexKind::Ivfflat { lists }, .. }) => lists,
+        TargetIndex::Index(IndexDefinition { kind: IndexKind::Ivfflat { lists }, .. }) => lists,
         other => panic!("{other}"),
     };
     let found = [10_000, 250_000, 1_000_000, 4_000_000, u64::from(u32::MAX)].map(lists_of);
@@ -329,7 +329,7 @@ fn executed_plan_leaves_nothing_to_do_and_always_an_index() {
         let first = plan(&observed, &policy);
         prop_assert_eq!(&first, &plan(&observed, &policy));
         let searched = |observed: &Observation| observed.indexes.iter().any(VectorIndex::is_searched);
-        if searched(&observed) && matches!(first.wanted, Wanted::Index(_)) {
+        if searched(&observed) && matches!(first.wanted, TargetIndex::Index(_)) {
             for done in 0..=first.changes.len() {
                 let so_far = Plan { changes: first.changes[..done].to_vec(), tuning: None, ..first.clone() };
                 let between = executed(observed.clone(), &so_far, &policy);
@@ -367,7 +367,7 @@ fn no_half_precision_index_is_planned_for_components_beyond_its_range() {
         assert!(plan(&wide, &policy).built().is_some(), "{index_type:?}");
         wide.exceeds_half = true;
         let planned = plan(&wide, &policy);
-        assert!(planned.is_empty() && planned.wanted == Wanted::OutOfRange, "{planned}");
+        assert!(planned.is_empty() && planned.wanted == TargetIndex::OutOfRange, "{planned}");
         wide.exceeds_half = false;
     }
     // An HNSW index of full precision would not fit into memory.

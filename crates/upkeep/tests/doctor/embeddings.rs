@@ -1,7 +1,7 @@
 //! Vectors that no search returns, or that are meaningless.
 
 use store::postgres::Table;
-use upkeep::doctor::{Recognised, Severity, Unseen};
+use upkeep::doctor::{EmbeddingComparison, NotExamined, Severity};
 
 use super::{codes, examined, fill_healthy, found, model_of, one};
 use crate::{prepared, queries};
@@ -62,12 +62,12 @@ async fn vectors_that_do_not_match_their_texts_are_found_in_a_sample() {
         .await;
     let examination = examined(&database, &model).await;
     let recognised = examination.tables[2].recognised.clone().expect("it was examined");
-    let Some(Recognised { compared: 32, foreign }) = recognised else { panic!("{recognised:?}") };
+    let Some(EmbeddingComparison { compared: 32, foreign }) = recognised else { panic!("{recognised:?}") };
     assert!((4..=28).contains(&foreign), "about half of them: {foreign}");
     let findings = found(&database, &model).await;
     assert_eq!(codes(&findings), ["embeddings_of_another_model"]);
     let without = upkeep::doctor::examine(&database, None).await.expect("the database can be asked");
-    assert_eq!(without.tables[2].recognised, Err(Unseen::NoModel));
+    assert_eq!(without.tables[2].recognised, Err(NotExamined::NoModel));
 }
 
 #[tokio::test]

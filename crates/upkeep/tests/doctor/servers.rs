@@ -7,7 +7,7 @@ use store::postgres::{Database, EmbeddingHealth, vector_index::PlanRecord};
 use test_support::{PostgresServer, TestDatabase};
 use upkeep::{
     Policy,
-    doctor::{Embed, Finding, Remedy, Severity, Unseen, diagnose, examine},
+    doctor::{Embed, Finding, NotExamined, Remedy, Severity, diagnose, examine},
 };
 use url::Url;
 
@@ -106,7 +106,7 @@ async fn table_of_another_program_is_named_and_the_others_are_examined() {
         .await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
     let examination = examine(&database, Some(&no_model())).await.expect("the server answers");
-    assert_eq!(examination.tables[0].embeddings, Err(Unseen::Misfit));
+    assert_eq!(examination.tables[0].embeddings, Err(NotExamined::Misfit));
     let findings = found(&database, &no_model()).await;
     assert_eq!(severities(&findings), [(Severity::Error, "table_misfit")]);
     assert!(

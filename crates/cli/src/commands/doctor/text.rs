@@ -3,7 +3,7 @@
 use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
 use time::PrimitiveDateTime;
 use upkeep::doctor::{
-    Examination, Finding, FoundByIndex, MeasuredSearches, Remedy, Seen, Severity, TableExamination,
+    Examination, Examined, Finding, IndexScanResult, MeasuredSearches, Remedy, Severity, TableExamination,
 };
 
 use crate::{
@@ -128,7 +128,7 @@ fn now(searches: Option<&MeasuredSearches>) -> String {
     };
     match by_index {
         None => format!("exact, {exact_ms:.1} ms (median of {sampled}{left_out})"),
-        Some(FoundByIndex { candidates, recall, recall_low, recall_high, latency_ms, .. }) => format!(
+        Some(IndexScanResult { candidates, recall, recall_low, recall_high, latency_ms, .. }) => format!(
             "recall {recall:.3} ({recall_low:.3} to {recall_high:.3}) in {latency_ms:.1} ms with {candidates} candidates; exact in {exact_ms:.1} ms (medians of {sampled}{left_out})"
         ),
     }
@@ -209,7 +209,7 @@ fn verdict(findings: &[Finding]) -> String {
     if parts.is_empty() { format!("{conclusion}.") } else { format!("{conclusion}: {}.", parts.join(", ")) }
 }
 
-fn shown<T>(seen: &Seen<T>, shown: impl FnOnce(&T) -> String) -> String {
+fn shown<T>(seen: &Examined<T>, shown: impl FnOnce(&T) -> String) -> String {
     match seen {
         Ok(found) => shown(found),
         Err(unseen) => format!("not examined: {unseen}"),

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::search::open_model;
 use crate::{
-    arguments::{MigrateArguments, OnReject, TransferArguments, What},
+    arguments::{MigrateArguments, MigrationScope, OnReject, TransferArguments},
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
@@ -120,7 +120,7 @@ impl Work {
         arguments: &TransferArguments,
         sources: &mut Vec<String>,
     ) -> Result<Self, Failure> {
-        if arguments.what == Some(What::Collections) {
+        if arguments.what == Some(MigrationScope::Collections) {
             let whole = collections::open(configuration, arguments, sources).await?;
             return Ok(Self::Whole(Box::new(whole)));
         }

@@ -6,7 +6,7 @@ use store::postgres::Database;
 
 use super::Work;
 use crate::{
-    arguments::{TransferArguments, What},
+    arguments::{MigrationScope, TransferArguments},
     exit::Failure,
     settings::table::DATABASE_URL,
 };
@@ -24,7 +24,7 @@ impl Work {
         arguments: &TransferArguments,
     ) -> Result<(), Failure> {
         let (name, flag, is_given) = match self {
-            Self::Transfers(transfers) if arguments.what == Some(What::Collection) => {
+            Self::Transfers(transfers) if arguments.what == Some(MigrationScope::Collection) => {
                 let Some(transfer) = transfers.first() else { return Ok(()) };
                 (transfer.table.name.as_str(), "--table", arguments.table.is_some())
             }

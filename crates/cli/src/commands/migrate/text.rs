@@ -6,7 +6,7 @@ use migrate::{
     CollectionReport, ConflictReason, CopyReport, Difference, Outcome, RejectReason, Report, Stopped,
     UndoReport, Verification,
 };
-use upkeep::Wanted;
+use upkeep::TargetIndex;
 
 use super::failure::of_migration;
 use crate::{
@@ -112,11 +112,11 @@ fn collection(report: &CollectionReport) -> String {
         oddities(&mut lines, copied);
     }
     match &report.index {
-        Some(plan) if plan.wanted == Wanted::TooWide => lines.push(
+        Some(plan) if plan.wanted == TargetIndex::TooWide => lines.push(
             "  warning: pgvector indexes at most 4,000 dimensions, so searches of this table use an exact scan"
                 .to_owned(),
         ),
-        Some(plan) if plan.wanted == Wanted::OutOfRange => lines.push(
+        Some(plan) if plan.wanted == TargetIndex::OutOfRange => lines.push(
             "  warning: pgvector indexes vectors of this dimension only in half precision, which cannot hold components beyond 65,504 or vectors with components below 0.00006, so searches of this table use an exact scan"
                 .to_owned(),
         ),

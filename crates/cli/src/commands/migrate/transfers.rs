@@ -9,7 +9,7 @@ use records::{DistanceSpace, MODEL_DIMENSION, Service};
 use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
 
 use crate::{
-    arguments::{TransferArguments, What},
+    arguments::{MigrationScope, TransferArguments},
     configuration::Configuration,
     exit::Failure,
     interrupt::run_interruptibly,
@@ -30,7 +30,7 @@ pub(super) async fn open(
 ) -> Result<Vec<Transfer>, Failure> {
     let what = check(arguments).map_err(Failure::usage)?;
     let mut transfers = Vec::new();
-    if what == What::Collection {
+    if what == MigrationScope::Collection {
         let name = arguments.name.clone().expect("`check` refuses a collection without a name");
         let path = arguments
             .from
@@ -51,7 +51,7 @@ pub(super) async fn open(
 }
 
 /// Refuses flags that would be ignored.
-fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
+fn check(arguments: &TransferArguments) -> anyhow::Result<MigrationScope> {
     let what = arguments.what.ok_or_else(|| {
         anyhow!("expected what to process: all, query, evaluation, judge, collection NAME, or collections")
     })?;
@@ -66,7 +66,7 @@ fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
         ("--category", arguments.category.is_some()),
         ("--column", !arguments.column.is_empty()),
     ];
-    if what == What::Collection {
+    if what == MigrationScope::Collection {
         if arguments.name.is_none() {
             bail!("expected the name of the collection: panopticon migrate collection NAME --from DIR");
         }
@@ -75,7 +75,7 @@ fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
     if let Some((flag, _)) = of_collection.iter().find(|(_, is_given)| *is_given) {
         bail!("{flag} applies to `migrate collection` only: the services' tables are fixed");
     }
-    if what == What::All && arguments.from.is_some() {
+    if what == MigrationScope::All && arguments.from.is_some() {
         bail!(
             "--from names one source, and `all` has three: set {CHROMA_PERSIST_DIRECTORY}, {EVALUATION_PERSIST_DIRECTORY} and {JUDGE_PERSIST_DIRECTORY}, or migrate the services one by one"
         );

@@ -49,17 +49,17 @@ impl Watched {
 struct Watching {
     restarts: AtomicU64,
     /// Written by the task, read by health checks; locked only for one read or write.
-    trouble: Mutex<Option<String>>,
+    problem: Mutex<Option<String>>,
 }
 
 impl Watching {
-    fn set(&self, trouble: Option<String>) {
-        *self.trouble.lock() = trouble;
+    fn set(&self, problem: Option<String>) {
+        *self.problem.lock() = problem;
     }
 
     fn state(&self) -> TaskState {
-        let trouble = self.trouble.lock().clone();
-        TaskState { restarts: self.restarts.load(Ordering::Relaxed), trouble }
+        let problem = self.problem.lock().clone();
+        TaskState { restarts: self.restarts.load(Ordering::Relaxed), problem }
     }
 }
 

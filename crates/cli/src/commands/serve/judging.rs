@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use embed::Embedder;
 use judge::{
-    engine::{JudgeConfig, Judging, Observer, Patience, ProviderAccess, RecordSource, StoredRecords},
+    engine::{CallLimits, JudgeConfig, Judging, Observer, ProviderAccess, RecordSource, StoredRecords},
     provider::{ProviderConfig, limits::Backoff},
 };
 use records::Service;
@@ -73,7 +73,7 @@ pub(super) fn judging(
             })
             .collect::<Result<_, Failure>>()?,
         temperature: configuration.get(&MODEL_DEFAULT_TEMPERATURE).map_err(Failure::usage)?,
-        patience: Patience {
+        patience: CallLimits {
             calls_at_once: configuration.get(&MODEL_MAX_CONCURRENCY).map_err(Failure::usage)?,
             backoff: BACKOFF,
             run_backoff: RUN_BACKOFF,

@@ -197,8 +197,8 @@ impl Serving {
             let runs = runs(configuration, &storages, model.embedder(), process.observer())?;
             if let Some(runs) = runs.clone() {
                 let state = move || {
-                    let RecorderState { restarts, trouble } = runs.recorder_state();
-                    TaskState { restarts, trouble }
+                    let RecorderState { restarts, problem } = runs.recorder_state();
+                    TaskState { restarts, problem }
                 };
                 supervisor.watch("recorder", Need::Upkeep, state);
             }

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use provision::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
+use provision::{ChromaError, ChromaProgram, Consent, ManagedChroma, ManagedChromas};
 use records::Service;
 use server::Supervisor;
 use store::{
@@ -37,7 +37,7 @@ pub(super) struct Opened {
     pub(super) database: Option<Database>,
     embedded: Option<Watched>,
     /// They stop when dropped.
-    chromas: Vec<Arc<OwnChroma>>,
+    chromas: Vec<Arc<ManagedChroma>>,
 }
 
 impl Opened {
@@ -83,7 +83,7 @@ impl Opened {
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
             self.database = Some(database.watched_by(Arc::new(watch)));
         }
-        let own = Arc::new(OwnChromas::default());
+        let own = Arc::new(ManagedChromas::default());
         for (service, kind) in kinds {
             let config = match (kind, &self.database) {
                 (StorageKind::Postgres, Some(database)) => StorageConfig::Postgres(database.clone()),
@@ -145,8 +145,8 @@ fn limits(configuration: &Configuration) -> anyhow::Result<DatabaseOptions> {
 async fn chroma(
     configuration: &Configuration,
     service: Service,
-    own: &Arc<OwnChromas>,
-) -> Result<(ServerOptions, Option<Arc<OwnChroma>>), Failure> {
+    own: &Arc<ManagedChromas>,
+) -> Result<(ServerOptions, Option<Arc<ManagedChroma>>), Failure> {
     configuration.refuse_untrusted_storage(service)?;
     let name = persist_directory(service);
     let Some(place) = configuration.trusted(name)? else {
@@ -181,10 +181,10 @@ const OURSELVES: &str = "/proc/self/exe";
 
 /// Starts a server, which blocks, away from the async threads.
 async fn start_own(
-    own: &Arc<OwnChromas>,
+    own: &Arc<ManagedChromas>,
     directory: PathBuf,
     consent: Consent,
-) -> Result<Arc<OwnChroma>, ChromaError> {
+) -> Result<Arc<ManagedChroma>, ChromaError> {
     let own = Arc::clone(own);
     to_end(move || {
         // Without PATH, nothing is found.

@@ -15,7 +15,7 @@ use std::{
 use records::lock::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::provider::{answers::AnswerRoom, parameter::Refused};
+use crate::provider::{parameter::RejectedParameters, response_body::ResponseMemory};
 
 /// The gates of all models. Cheap to clone; clones share the gates.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Gates {
     /// The gates created so far; shared by all callers, locked only for a look-up.
     gates: Arc<Mutex<HashMap<Key, Arc<Gate>>>>,
     /// For the responses of all models.
-    answers: AnswerRoom,
+    answers: ResponseMemory,
 }
 
 /// Provider and model.
@@ -35,7 +35,7 @@ type Key = (String, String);
 pub struct Gate {
     max_concurrent: f64,
     /// Parameters that the model's server rejects.
-    refused: Refused,
+    refused: RejectedParameters,
     /// Shared by all callers of the model; never locked across an await.
     state: Mutex<State>,
     changed: Notify,
@@ -63,7 +63,7 @@ pub struct Permit<'g> {
 impl Gates {
     /// Gates that allow at most `max_concurrent` concurrent calls to each model, and start at this limit.
     pub fn new(max_concurrent: NonZeroU32) -> Self {
-        Self { max_concurrent, gates: Arc::default(), answers: AnswerRoom::new() }
+        Self { max_concurrent, gates: Arc::default(), answers: ResponseMemory::new() }
     }
 
     /// The gate shared by all callers of `model` at `provider`.
@@ -74,7 +74,7 @@ impl Gates {
     }
 
     /// The memory limit for responses.
-    pub(super) fn answers(&self) -> &AnswerRoom {
+    pub(super) fn answers(&self) -> &ResponseMemory {
         &self.answers
     }
 }
@@ -83,7 +83,7 @@ impl Gate {
     fn new(max_concurrent: NonZeroU32) -> Self {
         let max_concurrent = f64::from(max_concurrent.get());
         let state = State { limit: max_concurrent, in_flight: 0, closed_until: None, cuts: 0 };
-        let refused = Refused::default();
+        let refused = RejectedParameters::default();
         Self { max_concurrent, refused, state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -111,7 +111,7 @@ impl Gate {
     }
 
     /// The known parameters that the model's server rejects.
-    pub(super) fn refused(&self) -> &Refused {
+    pub(super) fn refused(&self) -> &RejectedParameters {
         &self.refused
     }
 

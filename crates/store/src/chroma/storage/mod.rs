@@ -21,7 +21,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream}
 use records::Service;
 use tokio::sync::Mutex;
 
-use self::row::{Columns, Lists, Place, column_text};
+use self::row::{Columns, Lists, SortKey, column_text};
 use super::{api::Connection, error::Error};
 use crate::{
     row::object_to_json,
@@ -56,7 +56,7 @@ impl ChromaStorage {
 
 /// Maps the error of a request, depending on whether a retry may succeed later.
 fn storage_error(service: Service, operation: &'static str, error: Error) -> StorageError {
-    match error.is_passing() || error.is_timeout() {
+    match error.is_transient() || error.is_timeout() {
         true => StorageError::Unavailable { service, source: Box::new(error) },
         false => StorageError::Failed { operation, source: Box::new(error) },
     }
@@ -107,7 +107,7 @@ impl Storage for ChromaStorage {
         let skipped = match start {
             Start::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
             Start::After(cursor) => {
-                let after = Place { created_at: cursor.created_at, key: cursor.key };
+                let after = SortKey { created_at: cursor.created_at, key: cursor.key };
                 selected.retain(|(place, _)| *place < after);
                 0
             }
@@ -186,7 +186,7 @@ fn within_answer(records: Vec<Record>) -> Result<Vec<Record>, StorageError> {
     Ok(records)
 }
 
-fn newest_first(mut selected: Vec<(Place, String)>) -> Vec<(Place, String)> {
+fn newest_first(mut selected: Vec<(SortKey, String)>) -> Vec<(SortKey, String)> {
     selected.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
     selected
 }

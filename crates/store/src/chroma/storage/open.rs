@@ -32,7 +32,7 @@ const MOST_RECORDS: usize = 1_000;
 
 /// Why a collection cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+enum Unusable {
     #[error(
         "{address} is Chroma {version}: Panopticon requires {} or newer to write, so update it (pip install \
             -U chromadb)",
@@ -62,7 +62,7 @@ impl ChromaStorage {
     pub async fn open(service: Service, options: &ServerOptions) -> Result<Self, StorageError> {
         const OPERATION: &str = "open the storage";
         let failed = |error| storage_error(service, OPERATION, error);
-        let unfit = |unfit: Unfit| StorageError::Failed { operation: OPERATION, source: Box::new(unfit) };
+        let unfit = |unfit: Unusable| StorageError::Failed { operation: OPERATION, source: Box::new(unfit) };
 
         let database = options.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
         let options =
@@ -71,20 +71,20 @@ impl ChromaStorage {
         let version = version_number(server.version());
         if version < oldest::CHROMA {
             let (address, version) = (server.address().to_owned(), server.version().to_owned());
-            return Err(unfit(Unfit::Version { address, version }));
+            return Err(unfit(Unusable::Version { address, version }));
         }
         let mut collection = find(&server, service).await.map_err(failed)?;
         if collection.is_none() {
             create(&server, service, database).await.map_err(failed)?;
             collection = find(&server, service).await.map_err(failed)?;
         }
-        let lost = || Unfit::Lost { collection: service.collection().to_owned() };
+        let lost = || Unusable::Lost { collection: service.collection().to_owned() };
         let collection = collection.ok_or_else(|| unfit(lost()))?;
         let connection = server.connection.clone();
         if let Some(found) = dimension(&connection, &collection).await.map_err(failed)?
             && found != MODEL_DIMENSION
         {
-            return Err(unfit(Unfit::Dimension { collection: collection.name, found }));
+            return Err(unfit(Unusable::Dimension { collection: collection.name, found }));
         }
         if collection.space != DistanceSpace::Cosine {
             log::warn!(
@@ -96,7 +96,7 @@ impl ChromaStorage {
         let most = connection.max_batch_records().await.map_err(failed)?.unwrap_or(FEWEST_RECORDS);
         let lists =
             match version >= FIRST_OF_1 && holds_lists(&connection, &collection).await.map_err(failed)? {
-                true => Lists::Held,
+                true => Lists::Reservation,
                 false => Lists::Refused,
             };
         Ok(Self {

@@ -6,7 +6,7 @@ use super::{
     ChromaStorage,
     matching::Matcher,
     narrowing::narrow,
-    row::{Columns, Place, Row},
+    row::{Columns, Row, SortKey},
 };
 use crate::{
     chroma::{
@@ -72,9 +72,9 @@ impl ChromaStorage {
         &self,
         selection: &Selection,
         operation: &'static str,
-    ) -> Result<Vec<(Place, String)>, StorageError> {
+    ) -> Result<Vec<(SortKey, String)>, StorageError> {
         let columns = Columns { metadatas: true, ..Columns::default() };
-        let note = |places: &mut Vec<(Place, String)>, row: Row| places.push((row.place(), row.id));
+        let note = |places: &mut Vec<(SortKey, String)>, row: Row| places.push((row.place(), row.id));
         self.scan(selection, columns, operation, note).await
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Row {
 
 /// A record's sort key in lists: the greatest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct SortKey {
     pub(super) created_at: Option<StoredTime>,
     pub(super) key: Uuid,
 }
@@ -59,8 +59,8 @@ impl Row {
         Self { id, text, metadata, kept_keys, created_at, embedding }
     }
 
-    pub(super) fn place(&self) -> Place {
-        Place { created_at: self.created_at, key: stored_id(&self.id) }
+    pub(super) fn place(&self) -> SortKey {
+        SortKey { created_at: self.created_at, key: stored_id(&self.id) }
     }
 
     pub(super) fn into_record(self) -> Record {
@@ -87,7 +87,7 @@ pub(super) fn kept_metadata(metadata: Map<String, Value>, lists: Lists) -> Map<S
         let is_free_key = !key.is_empty() && !["#", "$", "chroma:"].iter().any(|own| key.starts_with(own));
         is_free_key
             && match value {
-                Value::Array(values) => lists == Lists::Held && is_uniform(values),
+                Value::Array(values) => lists == Lists::Reservation && is_uniform(values),
                 value => Kind::of(value).is_some(),
             }
     })
@@ -97,7 +97,7 @@ pub(super) fn kept_metadata(metadata: Map<String, Value>, lists: Lists) -> Map<S
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lists {
     /// Since 1.5.
-    Held,
+    Reservation,
     /// Before.
     Refused,
 }

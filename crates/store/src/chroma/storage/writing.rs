@@ -30,7 +30,7 @@ const COMPONENT_BYTES: usize = 16;
 /// A stored record is missing when it is read back.
 #[derive(Debug, thiserror::Error)]
 #[error("record `{id}` was stored and is missing: check that no other program deletes it")]
-struct Gone {
+struct MissingRecord {
     id: String,
 }
 
@@ -190,7 +190,7 @@ impl ChromaStorage {
                 }
                 Some(_) => {}
                 None => {
-                    let gone = Gone { id: record.id.clone() };
+                    let gone = MissingRecord { id: record.id.clone() };
                     return Err(StorageError::Failed { operation: STORE, source: Box::new(gone) });
                 }
             }

@@ -28,7 +28,7 @@ pub struct ActionRecord<'a> {
 
 /// A stored action.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeptAction {
+pub struct StoredAction {
     /// The table; `None` for an action that does not concern a single table.
     pub table: Option<String>,
     /// vacuum, reindex, index, statistics or expire.
@@ -126,7 +126,7 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn last_actions(&self, limit: u32) -> Result<Vec<KeptAction>, Error> {
+    pub async fn last_actions(&self, limit: u32) -> Result<Vec<StoredAction>, Error> {
         let rows = self.if_table_exists("maintenance_actions", READ, async |connection| {
             sqlx::query!(
                 r#"
@@ -146,7 +146,7 @@ impl Database {
         Ok(rows
             .await?
             .into_iter()
-            .map(|row| KeptAction {
+            .map(|row| StoredAction {
                 table: row.table_name,
                 action: row.action,
                 reason: row.reason,

@@ -11,7 +11,7 @@ mod vacuum;
 pub use super::sql::maintenance::Column;
 
 pub use self::{
-    actions::{ActionRecord, KeptAction},
+    actions::{ActionRecord, StoredAction},
     health::{Autovacuum, ColumnStatistics, TableHealth, Threshold},
     ledger::Ledger,
 };

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use begin::AttemptBegun;
 pub use lifecycle::RetryFailed;
-pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone};
+pub use record::{AttemptEnded, COMPLETED, PendingAnswer, Recorded, RunRecords, TaskDone};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
 use super::{counted::whole, failure::Failing, result_selection::ResultStatus};

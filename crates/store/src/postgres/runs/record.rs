@@ -23,7 +23,7 @@ pub struct RunRecords {
     /// Calls that have ended.
     pub ended: Vec<AttemptEnded>,
     /// Answers of models.
-    pub answers: Vec<KeptAnswer>,
+    pub answers: Vec<PendingAnswer>,
     /// Tasks that are done.
     pub done: Vec<TaskDone>,
 }
@@ -53,7 +53,7 @@ pub struct AttemptEnded {
 
 /// An answer of a model, before it is stored as an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAnswer {
+pub struct PendingAnswer {
     /// The task's number.
     pub task: i64,
     /// The answer.
@@ -143,7 +143,7 @@ async fn record(transaction: &mut PgConnection, by: Worker, records: &RunRecords
         end_attempts(transaction, by.run, &records.ended).await?;
     }
     if !records.answers.is_empty() {
-        let held = keep_answers(transaction, by, &records.answers).await?;
+        let held = store_answers(transaction, by, &records.answers).await?;
         note_lost(&mut records.answers.iter().map(|answer| answer.task), held);
     }
     if !records.done.is_empty() {
@@ -184,10 +184,10 @@ async fn end_attempts(connection: &mut PgConnection, run: Uuid, ended: &[Attempt
     Ok(())
 }
 
-async fn keep_answers(
+async fn store_answers(
     connection: &mut PgConnection,
     by: Worker,
-    answers: &[KeptAnswer],
+    answers: &[PendingAnswer],
 ) -> sqlx::Result<Vec<i64>> {
     sqlx::query_file_scalar!(
         "src/postgres/runs/keep_answers.sql",

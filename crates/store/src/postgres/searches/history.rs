@@ -59,7 +59,7 @@ pub struct MeasuredRecall {
 
 /// Stored measurements of searches.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct KeptHistory {
+pub struct StoredHistory {
     /// Measurements, oldest first.
     pub rows: Vec<SearchHistory>,
     /// Number of rows with an impossible time, number or class, written by another program or a newer version.
@@ -74,7 +74,7 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn keep_search_history(&self, history: &[SearchHistory]) -> Result<(), Error> {
+    pub async fn store_search_history(&self, history: &[SearchHistory]) -> Result<(), Error> {
         const OPERATION: &str = "store measurements of searches";
         self.in_transaction(async |connection| {
         for row in history {
@@ -118,7 +118,7 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
+    pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<StoredHistory, Error> {
         self.if_table_exists("vector_search_history", "read measurements of searches", async |connection| {
             read(connection, since).await
         })
@@ -138,7 +138,7 @@ impl Database {
     }
 }
 
-async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> sqlx::Result<KeptHistory> {
+async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> sqlx::Result<StoredHistory> {
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -158,7 +158,7 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> sqlx::
     let (all, latest) = (rows.len(), now() + AHEAD);
     let rows: Vec<SearchHistory> =
         rows.into_iter().filter_map(Row::history).filter(|row| row.measured_at <= latest).collect();
-    Ok(KeptHistory { unreadable: (all - rows.len()) as u64, rows })
+    Ok(StoredHistory { unreadable: (all - rows.len()) as u64, rows })
 }
 
 /// A row, which another program may have changed.

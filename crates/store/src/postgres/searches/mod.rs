@@ -9,7 +9,7 @@ mod replay;
 mod samples;
 
 pub use self::{
-    history::{KeptHistory, MeasuredRecall, SearchHistory},
+    history::{MeasuredRecall, SearchHistory, StoredHistory},
     replay::{Replay, ReplayedSearch},
     samples::StoredSample,
 };

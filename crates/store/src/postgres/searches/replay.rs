@@ -13,7 +13,7 @@ use crate::{
         bounded::{AnswerSize, bound},
         error::StatementContext as _,
         failure::Failing,
-        nearest::{Among, IndexSearch, NeighbourSearch},
+        nearest::{IndexSearch, NeighbourSearch, RowSet},
         sql::{
             self,
             service::{Measured, nearest_exact},
@@ -130,7 +130,7 @@ impl Replaying<'_> {
             table: self.table,
             embedding: self.search.embedding.as_slice(),
             left_out: Uuid::nil(),
-            among: Among::Share(Share::ALL),
+            among: RowSet::Share(Share::ALL),
             limit: self.asked,
         };
         let found = match index.cloned().map(IndexSearch::of) {

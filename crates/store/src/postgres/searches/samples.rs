@@ -33,7 +33,7 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn keep_search_samples(&self, samples: &[StoredSample]) -> Result<(), Error> {
+    pub async fn store_search_samples(&self, samples: &[StoredSample]) -> Result<(), Error> {
         self.in_transaction(async |connection| {
             for sample in samples {
                 let signed = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);

@@ -50,14 +50,14 @@ impl Binds {
 
 /// The location of a row's metadata.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct MetadataSource {
     /// An expression of type JSONB.
     column: &'static str,
     /// The service whose columns the row shows in its metadata; `None` if it only shows its metadata.
     service: Option<Service>,
 }
 
-impl Place {
+impl MetadataSource {
     /// Of a record of a service.
     fn of(service: Service) -> Self {
         Self { column: "metadata", service: Some(service) }
@@ -92,16 +92,17 @@ pub(super) fn conditions(
         conditions.push(match service {
             Service::Judge => equals("model_id", model_id, binds),
             Service::Query | Service::Evaluation => {
-                has_equal(Place::of(service), "model_id", &Scalar::Text(model_id.clone()), binds)
+                has_equal(MetadataSource::of(service), "model_id", &Scalar::Text(model_id.clone()), binds)
             }
         });
     }
     if let Some(filter) = filter {
-        conditions.push(metadata_condition(Place::of(service), filter, binds));
+        conditions.push(metadata_condition(MetadataSource::of(service), filter, binds));
     }
     if let Some(document) = document {
         let text_column = quoted(&Table::of(service).text_column);
-        let mut document_conditions = DocumentConditions { text_column, room: pattern::MAX_BYTES, binds };
+        let mut document_conditions =
+            DocumentConditions { text_column, bytes_left: pattern::MAX_BYTES, binds };
         conditions.push(document_conditions.of(document)?);
     }
     if let Some(from) = from {
@@ -125,7 +126,7 @@ pub(super) fn equals(column: &str, text: &str, binds: &mut Binds) -> String {
     )
 }
 
-pub(super) fn metadata_condition(place: Place, filter: &Filter, binds: &mut Binds) -> String {
+pub(super) fn metadata_condition(place: MetadataSource, filter: &Filter, binds: &mut Binds) -> String {
     let mut all = |filters: &[Filter], conjunction: &str| {
         let conditions: Vec<String> =
             filters.iter().map(|filter| metadata_condition(place, filter, binds)).collect();
@@ -139,7 +140,7 @@ pub(super) fn metadata_condition(place: Place, filter: &Filter, binds: &mut Bind
 }
 
 /// A condition whose value may be NULL, which counts as false, since it is not negated.
-fn key_condition(place: Place, key: &str, test: &Test, binds: &mut Binds) -> String {
+fn key_condition(place: MetadataSource, key: &str, test: &Test, binds: &mut Binds) -> String {
     match test {
         Test::Equal(scalar) => has_equal(place, key, scalar, binds),
         Test::NotEqual(scalar) => format!("({}) is not true", has_equal(place, key, scalar, binds)),
@@ -163,7 +164,7 @@ fn key_condition(place: Place, key: &str, test: &Test, binds: &mut Binds) -> Str
 
 /// Containment, for which the index on `metadata` can be used; an object contains another only if the scalars are
 /// equal.
-fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+fn has_equal(place: MetadataSource, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
     }
@@ -184,7 +185,7 @@ fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> Str
 }
 
 /// Containment too, so that the index can be used for each of the scalars.
-fn is_one_of(place: Place, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
+fn is_one_of(place: MetadataSource, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
     if has_nul(key) {
         return "false".to_owned();
     }
@@ -218,7 +219,7 @@ fn is_one_of(place: Place, key: &str, scalars: &[Scalar], binds: &mut Binds) -> 
 }
 
 /// The columns are no lists, so only the stored metadata matter.
-fn has_element(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+fn has_element(place: MetadataSource, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
     }
@@ -232,7 +233,7 @@ fn has_element(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> S
     format!("({stored} or jsonb_typeof({column}) = 'array' and {column} @> {element}::jsonb)")
 }
 
-fn contains(place: Place, key: &str, json: &str, binds: &mut Binds) -> String {
+fn contains(place: MetadataSource, key: &str, json: &str, binds: &mut Binds) -> String {
     format!("{} @> {}::jsonb", place.column, binds.add(Bind::Text(object(key, json))))
 }
 
@@ -242,7 +243,7 @@ fn object(key: &str, json: &str) -> String {
 }
 
 /// The value that a record shows for `key`, as JSONB; NULL if it shows none.
-fn value(place: Place, key: &str, binds: &mut Binds) -> String {
+fn value(place: MetadataSource, key: &str, binds: &mut Binds) -> String {
     if has_nul(key) {
         return "null::jsonb".to_owned();
     }
@@ -273,7 +274,7 @@ enum OwnKey {
     Time,
 }
 
-fn own_key(place: Place, key: &str) -> Option<OwnKey> {
+fn own_key(place: MetadataSource, key: &str) -> Option<OwnKey> {
     let service = place.service?;
     if key == "timestamp" {
         return Some(OwnKey::Time);
@@ -286,7 +287,7 @@ struct DocumentConditions<'b> {
     /// The quoted column.
     text_column: String,
     /// Remaining bytes for regular expressions.
-    room: usize,
+    bytes_left: usize,
     binds: &'b mut Binds,
 }
 
@@ -301,9 +302,11 @@ impl DocumentConditions<'_> {
                 let (bind, [before, between, after]) = match test {
                     DocumentTest::Contains(part) => (part.clone(), ["strpos(", ", ", ") > 0"]),
                     DocumentTest::NotContains(part) => (part.clone(), ["strpos(", ", ", ") = 0"]),
-                    DocumentTest::Regex(pattern) => (translate(pattern, &mut self.room)?, ["", " ~ ", ""]),
+                    DocumentTest::Regex(pattern) => {
+                        (translate(pattern, &mut self.bytes_left)?, ["", " ~ ", ""])
+                    }
                     DocumentTest::NotRegex(pattern) => {
-                        (translate(pattern, &mut self.room)?, ["", " !~ ", ""])
+                        (translate(pattern, &mut self.bytes_left)?, ["", " !~ ", ""])
                     }
                 };
                 let bind = self.binds.add(Bind::Text(bind));

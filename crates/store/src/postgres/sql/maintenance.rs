@@ -1,6 +1,6 @@
 //! Statements for the maintenance of tables.
 
-use super::{Sql, quoted, vouched};
+use super::{Sql, quoted, trusted};
 
 /// A column that has statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,23 +24,23 @@ impl Column {
 /// Runs VACUUM and ANALYZE on the table `name`. It also removes index entries if few rows are dead, and uses no
 /// parallel workers, which searches may need.
 pub(crate) fn vacuum(name: &str) -> Sql {
-    vouched(format!("vacuum (analyze, index_cleanup on, parallel 0) {}", quoted(name)))
+    trusted(format!("vacuum (analyze, index_cleanup on, parallel 0) {}", quoted(name)))
 }
 
 /// Sets the cost limits of autovacuum for VACUUMs of the session.
 pub(crate) fn vacuum_gently() -> [Sql; 2] {
     ["set vacuum_cost_delay = '2ms'", "set vacuum_cost_limit = 200"]
-        .map(|statement| vouched(statement.to_owned()))
+        .map(|statement| trusted(statement.to_owned()))
 }
 
 /// Rebuilds an index while it is in use.
 pub(crate) fn reindex_concurrently(name: &str) -> Sql {
-    vouched(format!("reindex index concurrently {}", quoted(name)))
+    trusted(format!("reindex index concurrently {}", quoted(name)))
 }
 
 /// Sets the statistics target of a column of the table `name`.
 pub(crate) fn set_statistics(name: &str, column: &Column, target: u32) -> Sql {
-    vouched(match column {
+    trusted(match column {
         Column::OfTable(column) => {
             format!("alter table {} alter column {} set statistics {target}", quoted(name), quoted(column))
         }

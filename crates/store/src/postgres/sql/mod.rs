@@ -5,7 +5,7 @@ use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, Filling, Presence, Table};
+use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, DefaultValue, Presence, Table};
 
 mod condition;
 pub(crate) mod embedding_health;
@@ -15,11 +15,11 @@ mod pattern;
 pub(crate) mod results;
 pub(crate) mod service;
 pub(crate) mod service_indexes;
+mod sized_rows;
 pub(crate) mod statement;
 pub(crate) mod transaction;
 pub(crate) mod update;
 pub(crate) mod vector_index;
-mod weighed;
 
 pub(crate) use condition::{Bind, NOT_AN_OBJECT};
 
@@ -34,7 +34,7 @@ pub(crate) const STAGING: &str = "panopticon_staging";
 
 /// The only place that marks a statement as safe: the modules here only insert quoted identifiers, placeholders and
 /// numbers.
-fn vouched(sql: String) -> Sql {
+fn trusted(sql: String) -> Sql {
     AssertSqlSafe(sql)
 }
 
@@ -66,13 +66,13 @@ pub(crate) fn create_table(table: &Table) -> Sql {
     for (name, column_type) in BOOKKEEPING_COLUMNS {
         columns.push(format!("{} {column_type}", quoted(name)));
     }
-    vouched(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
+    trusted(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
 }
 
 /// Indexes to find the rows of one collection in a shared table: by its name for searches, by its run for migrations.
 pub(crate) fn index_collections(table: &Table, column: &str) -> Sql {
     let name = quoted(&table.name);
-    vouched(format!(
+    trusted(format!(
         "create index on {name} ({});
 create index on {name} (migration_run)",
         quoted(column)
@@ -82,19 +82,19 @@ create index on {name} (migration_run)",
 /// Stores vectors inline and moves long texts out of line instead, as in the services' tables. PostgreSQL before 16
 /// does not support this in CREATE TABLE.
 pub(crate) fn keep_vectors_in_rows(table: &Table) -> Sql {
-    vouched(format!("alter table {} alter column embedding set storage main", quoted(&table.name)))
+    trusted(format!("alter table {} alter column embedding set storage main", quoted(&table.name)))
 }
 
 /// Drops a table that nothing depends on.
 pub(crate) fn drop_table(name: &str) -> Sql {
-    vouched(format!("drop table {}", quoted(name)))
+    trusted(format!("drop table {}", quoted(name)))
 }
 
 /// Adds the migration's columns to a table that another program created.
 pub(crate) fn add_bookkeeping_columns(table: &Table) -> Sql {
     let columns = BOOKKEEPING_COLUMNS
         .map(|(name, column_type)| format!("add column if not exists {} {column_type}", quoted(name)));
-    vouched(format!("alter table {} {}", quoted(&table.name), columns.join(", ")))
+    trusted(format!("alter table {} {}", quoted(&table.name), columns.join(", ")))
 }
 
 /// Opens a binary COPY of whole rows into the table.
@@ -104,7 +104,7 @@ pub(crate) fn copy_in(table: &Table) -> String {
 
 /// An empty temporary table with the copied columns, dropped at the end of the transaction.
 pub(crate) fn create_staging(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "create temporary table {STAGING} on commit drop as
 select {}
 from {}
@@ -121,13 +121,13 @@ pub(crate) fn copy_into_staging() -> String {
 
 /// Drops the staging table, so that the same transaction can create another.
 pub(crate) fn drop_staging() -> Sql {
-    vouched(format!("drop table {STAGING}"))
+    trusted(format!("drop table {STAGING}"))
 }
 
 /// Inserts the staged rows into the table unless they exist. Returns the ids of the inserted ones.
 pub(crate) fn insert_staged(table: &Table) -> Sql {
     let columns = list(&table.all_columns());
-    vouched(format!(
+    trusted(format!(
         "insert into {} ({columns})
 select {columns}
 from {STAGING}
@@ -145,7 +145,7 @@ pub(crate) fn update_from_staging(table: &Table) -> Sql {
         .filter(|column| !matches!(*column, "id" | "migration_run"))
         .map(|column| format!("{column} = staged.{column}", column = quoted(column)))
         .collect();
-    vouched(format!(
+    trusted(format!(
         "update {} kept
 set {}
 from {STAGING} staged
@@ -159,7 +159,7 @@ where kept.id = staged.id and kept.id = any($1)",
 /// name. The first image of a run and its last change are kept: a run that was killed and resumed may delete what it
 /// had updated. Rows that the run itself copied are not stored, since undoing deletes them.
 pub(crate) fn keep_replaced(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "insert into migration_replaced (run_id, table_name, id, change, row)
 select $1, $2, kept.id, $3, to_jsonb(kept)
 from {} kept
@@ -172,27 +172,27 @@ set change = excluded.change",
 
 /// Locks the rows `$1` until the end of the transaction.
 pub(crate) fn lock_rows(table: &Table) -> Sql {
-    vouched(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
+    trusted(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
 }
 
 /// Locks the table against writes until the end of the transaction.
 pub(crate) fn lock_table(table: &Table) -> Sql {
-    vouched(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
+    trusted(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
 }
 
 /// The existing ones of the rows `$1`.
 pub(crate) fn existing_rows(table: &Table) -> Sql {
-    vouched(format!("select id from {} where id = any($1)", quoted(&table.name)))
+    trusted(format!("select id from {} where id = any($1)", quoted(&table.name)))
 }
 
 /// Deletes rows `$1`.
 pub(crate) fn delete_rows(table: &Table) -> Sql {
-    vouched(format!("delete from {} where id = any($1)", quoted(&table.name)))
+    trusted(format!("delete from {} where id = any($1)", quoted(&table.name)))
 }
 
 /// Deletes the rows that run `$1` copied, except the ids `$2`.
-pub(crate) fn delete_brought(table: &Table) -> Sql {
-    vouched(format!("delete from {} where migration_run = $1 and not (id = any($2))", quoted(&table.name)))
+pub(crate) fn delete_migrated(table: &Table) -> Sql {
+    trusted(format!("delete from {} where migration_run = $1 and not (id = any($2))", quoted(&table.name)))
 }
 
 /// Restores the rows that run `$1` deleted, with `columns`, which are all except the generated ones; `$2` is the
@@ -201,7 +201,7 @@ pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
     let name = quoted(&table.name);
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let former: Vec<String> = columns.iter().map(|column| format!("former.{}", quoted(column))).collect();
-    vouched(format!(
+    trusted(format!(
         "insert into {name} ({columns})
 overriding system value
 select {former}
@@ -215,8 +215,8 @@ on conflict (id) do nothing",
 }
 
 /// The runs that copied rows again that run `$1` had deleted from the table `$2`, which is `name`.
-pub(crate) fn runs_that_brought_again(name: &str) -> Sql {
-    vouched(format!(
+pub(crate) fn runs_that_copied_again(name: &str) -> Sql {
+    trusted(format!(
         "select distinct migration_run
 from {}
 where migration_run is not null and id in (
@@ -237,7 +237,7 @@ pub(crate) fn restore_updated(table: &Table) -> Sql {
         .filter(|column| *column != "id")
         .map(|column| format!("{column} = former.{column}", column = quoted(column)))
         .collect();
-    vouched(format!(
+    trusted(format!(
         "update {name} kept
 set {}
 from migration_replaced replaced
@@ -249,24 +249,24 @@ where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'u
 }
 
 /// The rows that run `$1` copied and that still exist, except the ids `$2`.
-pub(crate) fn still_brought(table: &Table) -> Sql {
+pub(crate) fn still_migrated(table: &Table) -> Sql {
     let name = quoted(&table.name);
-    vouched(format!("select id from {name} where migration_run = $1 and not (id = any($2)) order by id"))
+    trusted(format!("select id from {name} where migration_run = $1 and not (id = any($2)) order by id"))
 }
 
 /// The rows that run `$1` copied and whose `added` columns have values other than their defaults.
 pub(crate) fn rows_with_values(table: &Table, added: &[AddedColumn]) -> Sql {
-    let has_value = |AddedColumn { name, column_type, filling }: &AddedColumn| match filling {
-        Filling::Null => Some(format!("{} is not null", quoted(name))),
+    let has_value = |AddedColumn { name, column_type, default_value }: &AddedColumn| match default_value {
+        DefaultValue::Null => Some(format!("{} is not null", quoted(name))),
         // Some types have no equality.
-        Filling::Constant(default) => Some(format!(
+        DefaultValue::Constant(default) => Some(format!(
             "({name} is not null and to_jsonb({name}) is distinct from to_jsonb(({default})::{column_type}))",
             name = quoted(name)
         )),
-        Filling::Computed => None,
+        DefaultValue::Computed => None,
     };
     let have_values: Vec<String> = added.iter().filter_map(has_value).collect();
-    vouched(format!(
+    trusted(format!(
         "select id
 from {}
 where migration_run = $1
@@ -283,7 +283,7 @@ pub(crate) fn not_restored(table: &Table) -> Sql {
     let name = quoted(&table.name);
     let columns = table.all_columns();
     let of = |row: &str| columns.iter().map(|column| format!("{row}.{}", quoted(column))).collect::<Vec<_>>();
-    vouched(format!(
+    trusted(format!(
         "select replaced.id
 from migration_replaced replaced
 cross join lateral jsonb_populate_record(null::{name}, replaced.row) former
@@ -298,7 +298,7 @@ order by replaced.id",
 }
 
 /// Sends the rows that one of `runs` copied: the content columns, run and digest.
-pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
+pub(crate) fn copy_migrated_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
         "copy (
     select {}
@@ -351,7 +351,7 @@ fn any_of(ids: &[Uuid]) -> String {
 
 /// Whether the table has rows that run `$1` did not copy.
 pub(crate) fn has_other_rows(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "select exists (select from {} where migration_run is distinct from $1)",
         quoted(&table.name)
     ))
@@ -359,7 +359,7 @@ pub(crate) fn has_other_rows(table: &Table) -> Sql {
 
 /// The embeddings of the rows `$1`.
 pub(crate) fn select_embeddings(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "select embedding::real[]
 from {}
 where id = any($1) and embedding is not null",
@@ -370,12 +370,12 @@ where id = any($1) and embedding is not null",
 /// Sets the search path of the transaction to `schemas`.
 pub(crate) fn set_search_path<'a>(schemas: impl Iterator<Item = &'a String>) -> Sql {
     let schemas: Vec<String> = schemas.map(|schema| quoted(schema)).collect();
-    vouched(format!("set local search_path to {}", schemas.join(", ")))
+    trusted(format!("set local search_path to {}", schemas.join(", ")))
 }
 
 /// Makes searches of this transaction use an exact scan.
 pub(crate) fn exact_scan() -> Sql {
-    vouched("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
+    trusted("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
 }
 
 fn operator(space: DistanceSpace) -> &'static str {
@@ -397,7 +397,7 @@ pub enum Build {
 
 /// Disables the statement time-outs of the session.
 pub(crate) fn lift_time_limits() -> Sql {
-    vouched(
+    trusted(
         "select set_config(name, '0', false)
 from unnest(array['statement_timeout', 'transaction_timeout']) as name
 where current_setting(name, true) <> '0'"
@@ -408,60 +408,60 @@ where current_setting(name, true) <> '0'"
 /// Drops an index.
 pub(crate) fn drop_index(name: &str, build: Build) -> Sql {
     let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
-    vouched(format!("drop index {concurrently}if exists {}", quoted(name)))
+    trusted(format!("drop index {concurrently}if exists {}", quoted(name)))
 }
 
 /// Whether the table `name` has rows.
 pub(crate) fn has_rows(name: &str) -> Sql {
-    vouched(format!("select exists (select from {})", quoted(name)))
+    trusted(format!("select exists (select from {})", quoted(name)))
 }
 
 /// Counts the rows of `table`.
 pub(crate) fn count_rows(table: &Table) -> Sql {
-    vouched(format!("select count(*) from {}", quoted(&table.name)))
+    trusted(format!("select count(*) from {}", quoted(&table.name)))
 }
 
 /// Refreshes the planner's statistics of the table `name`.
 pub(crate) fn analyze(name: &str) -> Sql {
-    vouched(format!("analyze {}", quoted(name)))
+    trusted(format!("analyze {}", quoted(name)))
 }
 
 /// Number of lists of an IVFFlat index that searches of this transaction probe.
 pub(crate) fn set_probes(probes: u32) -> Sql {
-    vouched(format!("set local ivfflat.probes = {probes}"))
+    trusted(format!("set local ivfflat.probes = {probes}"))
 }
 
 /// Sets the memory for index builds, for this transaction or for the session.
 pub(crate) fn set_build_memory(build: Build, kilobytes: u64) -> Sql {
     let local = if build == Build::Alone { "local " } else { "" };
-    vouched(format!("set {local}maintenance_work_mem = '{kilobytes}kB'"))
+    trusted(format!("set {local}maintenance_work_mem = '{kilobytes}kB'"))
 }
 
 /// Sets the number of parallel workers for index builds, for this transaction or for the session.
 pub(crate) fn set_build_workers(build: Build, workers: usize) -> Sql {
     let local = if build == Build::Alone { "local " } else { "" };
-    vouched(format!("set {local}max_parallel_maintenance_workers = {workers}"))
+    trusted(format!("set {local}max_parallel_maintenance_workers = {workers}"))
 }
 
 /// Drops a database, even if there are connections to it.
 pub(crate) fn drop_database(name: &str) -> Sql {
-    vouched(format!("drop database if exists {} with (force)", quoted(name)))
+    trusted(format!("drop database if exists {} with (force)", quoted(name)))
 }
 
 /// Makes an empty database.
 pub(crate) fn create_database(name: &str) -> Sql {
-    vouched(format!("create database {}", quoted(name)))
+    trusted(format!("create database {}", quoted(name)))
 }
 
 /// Gives a database another name.
 pub(crate) fn rename_database(from: &str, to: &str) -> Sql {
-    vouched(format!("alter database {} rename to {}", quoted(from), quoted(to)))
+    trusted(format!("alter database {} rename to {}", quoted(from), quoted(to)))
 }
 
 /// Counts the rows of a table, and adds up their hashes, so that their order makes no difference. Those of tables that
 /// inherit from it are not its own.
 pub(crate) fn table_contents(schema: &str, table: &str) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "select count(*) as rows, coalesce(sum(hashtextextended((contents.*)::text, 0)), 0)::text as digest
 from only {}.{} contents",
         quoted(schema),
@@ -471,17 +471,17 @@ from only {}.{} contents",
 
 /// Whether a table has a row of its own.
 pub(crate) fn table_has_rows(schema: &str, table: &str) -> Sql {
-    vouched(format!("select exists(select from only {}.{})", quoted(schema), quoted(table)))
+    trusted(format!("select exists(select from only {}.{})", quoted(schema), quoted(table)))
 }
 
 /// Number of candidates of a search in an HNSW index, for this transaction.
 pub(crate) fn set_ef_search(candidates: u32) -> Sql {
-    vouched(format!("set local hnsw.ef_search = {candidates}"))
+    trusted(format!("set local hnsw.ef_search = {candidates}"))
 }
 
 /// Enables iterative index scans in this transaction, which continue until enough rows match the filter.
 pub(crate) fn set_iterative_scan(method: &str) -> Sql {
-    vouched(format!("set local {method}.iterative_scan = relaxed_order"))
+    trusted(format!("set local {method}.iterative_scan = relaxed_order"))
 }
 
 #[cfg(test)]
@@ -529,14 +529,14 @@ mod tests {
         check(&table_contents("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_contents.sql"]);
         check(&table_has_rows("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_has_rows.sql"]);
         let added = [
-            ("no \"te", "text", Filling::Null),
-            ("state", "character varying(9)", Filling::Constant("'new'::character varying".to_owned())),
-            ("number", "bigint", Filling::Computed),
+            ("no \"te", "text", DefaultValue::Null),
+            ("state", "character varying(9)", DefaultValue::Constant("'new'::character varying".to_owned())),
+            ("number", "bigint", DefaultValue::Computed),
         ]
-        .map(|(name, column_type, filling)| AddedColumn {
+        .map(|(name, column_type, default_value)| AddedColumn {
             name: name.to_owned(),
             column_type: column_type.to_owned(),
-            filling,
+            default_value,
         });
         check(&rows_with_values(wide, &added), &expect_file!["golden/rows_with_values.sql"]);
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
@@ -550,14 +550,17 @@ mod tests {
         check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
         check(&existing_rows(outputs), &expect_file!["golden/existing_rows.sql"]);
         check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
-        check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
+        check(&delete_migrated(outputs), &expect_file!["golden/delete_migrated.sql"]);
         let columns = ["id", "odd \"column\""].map(str::to_owned);
         check(&restore_deleted(outputs, &columns), &expect_file!["golden/restore_deleted.sql"]);
-        check(&runs_that_brought_again(&wide.name), &expect_file!["golden/runs_that_brought_again.sql"]);
+        check(&runs_that_copied_again(&wide.name), &expect_file!["golden/runs_that_copied_again.sql"]);
         check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
-        check(&still_brought(outputs), &expect_file!["golden/still_brought.sql"]);
+        check(&still_migrated(outputs), &expect_file!["golden/still_migrated.sql"]);
         check(&not_restored(outputs), &expect_file!["golden/not_restored.sql"]);
-        check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);
+        check(
+            &AssertSqlSafe(copy_migrated_out(outputs, &run)),
+            &expect_file!["golden/copy_migrated_out.sql"],
+        );
         check(
             &AssertSqlSafe(copy_other_ids_out(outputs, &run)),
             &expect_file!["golden/copy_other_ids_out.sql"],

@@ -22,14 +22,14 @@ const WORD_ASCII: &str = "[0-9A-Za-z_]";
 /// Unicode's word characters, as Rust's `\w` has them; PostgreSQL's own depend on the locale.
 static WORD_UNICODE: LazyLock<String> = LazyLock::new(|| {
     let word = regex_syntax::parse(r"\w").expect("it is a pattern");
-    let mut writer = Writer { written: String::new(), room: MAX_BYTES };
+    let mut writer = Writer { written: String::new(), bytes_left: MAX_BYTES };
     writer.write(&word).expect("it fits");
     writer.written
 });
 
 /// Patterns that PostgreSQL cannot or should not run.
 #[derive(Debug)]
-enum Excessive {
+enum LimitExceeded {
     /// It does not support this many repetitions.
     Repetitions,
     /// The expression exceeds the limit.
@@ -40,36 +40,36 @@ enum Excessive {
 ///
 /// # Errors
 /// [`StorageError::Unsupported`] for repetitions beyond PostgreSQL's limit, and if the expression exceeds `room`.
-pub(super) fn translate(pattern: &Pattern, room: &mut usize) -> Result<String, StorageError> {
+pub(super) fn translate(pattern: &Pattern, bytes_left: &mut usize) -> Result<String, StorageError> {
     // An advanced regular expression, regardless of the server's settings.
-    let mut writer = Writer { written: String::from("***:"), room: *room };
+    let mut writer = Writer { written: String::from("***:"), bytes_left: *bytes_left };
     writer.write(&pattern.parse()).map_err(|excessive| StorageError::Unsupported {
         field: "where_document".to_owned(),
         reason: match excessive {
-            Excessive::Repetitions => format!(
+            LimitExceeded::Repetitions => format!(
                 "the regular expression repeats something more than {} times, which PostgreSQL does not count: use a smaller number",
                 MAX_REPETITION * MAX_REPETITION
             ),
-            Excessive::Bytes => format!(
+            LimitExceeded::Bytes => format!(
                 "the regular expressions have more than {MAX_BYTES} bytes in PostgreSQL's syntax: use fewer nested repetitions and Unicode classes, such as `(?-u:\\b)` for `\\b`"
             ),
         },
     })?;
-    *room = writer.room;
+    *bytes_left = writer.bytes_left;
     Ok(writer.written)
 }
 
 /// An expression that is being written. All written bytes are counted, which bounds the work.
 struct Writer {
     written: String,
-    room: usize,
+    bytes_left: usize,
 }
 
-type Written = Result<(), Excessive>;
+type Written = Result<(), LimitExceeded>;
 
 impl Writer {
     fn push(&mut self, text: &str) -> Written {
-        self.room = self.room.checked_sub(text.len()).ok_or(Excessive::Bytes)?;
+        self.bytes_left = self.bytes_left.checked_sub(text.len()).ok_or(LimitExceeded::Bytes)?;
         self.written.push_str(text);
         Ok(())
     }
@@ -209,7 +209,7 @@ impl Writer {
     ) -> Written {
         let (many, rest) = (times / MAX_REPETITION, times % MAX_REPETITION);
         if many > MAX_REPETITION {
-            return Err(Excessive::Repetitions);
+            return Err(LimitExceeded::Repetitions);
         }
         if many > 0 {
             self.push("(?:")?;
@@ -230,7 +230,7 @@ impl Writer {
     fn write_times(&mut self, operand: &mut Operand<'_>, quantifier: &str) -> Written {
         match &operand.place {
             Some(place) => {
-                self.room = self.room.checked_sub(place.len()).ok_or(Excessive::Bytes)?;
+                self.bytes_left = self.bytes_left.checked_sub(place.len()).ok_or(LimitExceeded::Bytes)?;
                 self.written.extend_from_within(place.clone());
             }
             None => {
@@ -255,11 +255,11 @@ mod tests {
 
     /// The bytes of all `patterns` in PostgreSQL's syntax, if they have room.
     fn bytes(patterns: &[&str]) -> Option<usize> {
-        let mut room = MAX_BYTES;
+        let mut bytes_left = MAX_BYTES;
         for pattern in patterns {
-            translate(&Pattern::new(pattern).expect("a pattern"), &mut room).ok()?;
+            translate(&Pattern::new(pattern).expect("a pattern"), &mut bytes_left).ok()?;
         }
-        Some(MAX_BYTES - room)
+        Some(MAX_BYTES - bytes_left)
     }
 
     fn nested(quantifier: &str, depth: usize) -> String {
@@ -294,9 +294,10 @@ mod tests {
 
     #[test]
     fn repetitions_within_the_limit_of_postgresql_are_written_once() {
-        let mut room = MAX_BYTES;
-        let mut written =
-            |pattern| translate(&Pattern::new(pattern).expect("a pattern"), &mut room).expect("it fits");
+        let mut bytes_left = MAX_BYTES;
+        let mut written = |pattern| {
+            translate(&Pattern::new(pattern).expect("a pattern"), &mut bytes_left).expect("it fits")
+        };
         assert_eq!(written("a{2,5}"), "***:(?:a){2,5}");
         assert_eq!(written("a{0,255}"), "***:(?:a){0,255}");
         assert_eq!(written("a{300}"), "***:(?:(?:a){255}){1}(?:a){45}");

@@ -3,7 +3,7 @@
 use records::MAX_LABEL_BYTES;
 
 use super::{
-    condition::{Bind, Binds, Place, equals, metadata_condition},
+    condition::{Bind, Binds, MetadataSource, equals, metadata_condition},
     service::filter,
     statement::{Statement, statement},
 };
@@ -159,7 +159,7 @@ fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
         conditions.push(format!("{} = {wanted}", status(METADATA)));
     }
     if let Some(metadata) = metadata {
-        conditions.push(metadata_condition(Place::alone(METADATA), metadata, binds));
+        conditions.push(metadata_condition(MetadataSource::alone(METADATA), metadata, binds));
     }
     if let Some(score) = min_score {
         conditions.push(format!("score >= {} and score < 'infinity'", binds.add(Bind::Real(*score))));

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::{
     condition::{Bind, Binds, conditions},
     list, operator, quoted,
+    sized_rows::Rows,
     statement::{Statement, statement},
     vector_index::order,
-    weighed::Rows,
 };
 use crate::{
     postgres::{Table, index_definition::Precision},

@@ -10,7 +10,7 @@ use super::{
     quoted,
     results::{FINGERPRINT, METADATA, RUN},
     service::searched_words,
-    vouched,
+    trusted,
 };
 use crate::postgres::Table;
 
@@ -79,7 +79,7 @@ pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
 pub(crate) fn create_index(index: &ServiceIndex, build: Build) -> Sql {
     let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
     let ServiceIndex { name, table, definition } = index;
-    vouched(format!(
+    trusted(format!(
         "create index {concurrently}if not exists {} on {} {definition}",
         quoted(name),
         quoted(table)

@@ -3,7 +3,7 @@
 use super::{
     Sql,
     condition::{Bind, Binds},
-    vouched,
+    trusted,
 };
 
 /// A statement and the values of its placeholders.
@@ -21,10 +21,10 @@ impl Statement {
         if let Some(bind) = self.most_bytes.and_then(|place| binds.get_mut(place)) {
             *bind = Bind::Whole(i64::try_from(most_bytes).unwrap_or(i64::MAX));
         }
-        Self { sql: vouched(self.sql.0.clone()), binds, most_bytes: self.most_bytes }
+        Self { sql: trusted(self.sql.0.clone()), binds, most_bytes: self.most_bytes }
     }
 }
 
 pub(super) fn statement(sql: String, binds: Binds) -> Statement {
-    Statement { sql: vouched(sql), binds: binds.0, most_bytes: None }
+    Statement { sql: trusted(sql), binds: binds.0, most_bytes: None }
 }

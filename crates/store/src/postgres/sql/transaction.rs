@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Sql, condition::Bind, statement::Statement, vouched};
+use super::{Sql, condition::Bind, statement::Statement, trusted};
 
 /// Begins a transaction whose statements have the `limits`, with `settings` that are local to it, in one message.
 pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Sql {
-    vouched(format!("begin; {}", all_settings(limits, of_session, settings)))
+    trusted(format!("begin; {}", all_settings(limits, of_session, settings)))
 }
 
 /// Begins a transaction without time-outs, regardless of the role's settings, in one message; it ends if the client
@@ -18,7 +18,7 @@ pub(crate) fn begin_unlimited(
     of_session: &[Sql],
     looking: Option<Duration>,
 ) -> Sql {
-    vouched(unlimited("begin", limits, of_session, looking))
+    trusted(unlimited("begin", limits, of_session, looking))
 }
 
 /// Begins a transaction that changes nothing and has one snapshot for as long as it lasts, in which values are written as
@@ -26,7 +26,7 @@ pub(crate) fn begin_unlimited(
 pub(crate) fn begin_snapshot(limits: &StatementLimits, of_session: &[Sql]) -> Sql {
     let begin = "begin isolation level repeatable read read only";
     let texts = "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres'; set local bytea_output = 'hex'; set local extra_float_digits = 1";
-    vouched(format!("{}; {texts}", unlimited(begin, limits, of_session, None)))
+    trusted(format!("{}; {texts}", unlimited(begin, limits, of_session, None)))
 }
 
 fn unlimited(begin: &str, limits: &StatementLimits, of_session: &[Sql], looking: Option<Duration>) -> String {
@@ -50,13 +50,13 @@ where current_setting(name, true) <> '0'"
 }
 
 /// Makes the server return `word`.
-pub(crate) fn say(word: Uuid) -> Sql {
-    vouched(format!("select '{word}'"))
+pub(crate) fn echo(word: Uuid) -> Sql {
+    trusted(format!("select '{word}'"))
 }
 
 /// Rolls a transaction back and then makes the server return `word`.
-pub(crate) fn roll_back_and_say(word: Uuid) -> Sql {
-    vouched(format!("rollback; select '{word}'"))
+pub(crate) fn roll_back_and_echo(word: Uuid) -> Sql {
+    trusted(format!("rollback; select '{word}'"))
 }
 
 /// Limits of the statements of services.
@@ -75,7 +75,7 @@ const LOOK_FOR_CLIENT: &str = "set local client_connection_check_interval = 500"
 
 /// Sets that in a transaction of its own, which fails if the server does not support the check.
 pub(crate) fn look_for_client() -> Sql {
-    vouched(format!("begin; {LOOK_FOR_CLIENT}; rollback"))
+    trusted(format!("begin; {LOOK_FOR_CLIENT}; rollback"))
 }
 
 fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> String {
@@ -103,7 +103,7 @@ pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
         statements.push_str("; ");
         statements.push_str(&setting.0);
     }
-    vouched(statements)
+    trusted(statements)
 }
 
 /// A statement whose values are all numbers, with its local settings, as text for one message, which is one
@@ -128,7 +128,7 @@ pub(crate) fn at_once(
             _ => unreachable!("texts are never part of a statement"),
         };
     }
-    vouched(format!("{}; {sql}", all_settings(limits, of_session, settings)))
+    trusted(format!("{}; {sql}", all_settings(limits, of_session, settings)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use records::DistanceSpace;
 
-use super::{Build, Sql, operator, quoted, vouched};
+use super::{Build, Sql, operator, quoted, trusted};
 use crate::postgres::{
     Table,
     index_definition::{IndexDefinition, IndexKind, Precision},
@@ -63,7 +63,7 @@ pub(crate) fn create_vector_index(
             ("hnsw", format!("m = {m}, ef_construction = {ef_construction}"))
         }
     };
-    vouched(format!(
+    trusted(format!(
         "create index {concurrently}{} on {} using {method} ({key})
 with ({options})",
         quoted(name),
@@ -73,13 +73,13 @@ with ({options})",
 
 /// Renames an index.
 pub(crate) fn rename_index(from: &str, to: &str) -> Sql {
-    vouched(format!("alter index {} rename to {}", quoted(from), quoted(to)))
+    trusted(format!("alter index {} rename to {}", quoted(from), quoted(to)))
 }
 
 /// Makes the server end a statement of this session when the client disconnects, if its system supports it: an
 /// abandoned build would otherwise lock the table until it ends.
 pub(crate) fn end_with_client() -> Sql {
-    vouched(
+    trusted(
         "do $$ begin set client_connection_check_interval = '2s'; exception when others then null; end $$"
             .to_owned(),
     )
@@ -88,7 +88,7 @@ pub(crate) fn end_with_client() -> Sql {
 /// Ids and embeddings of about the share `$1` (in percent) of the rows; the same ones for the same seed `$2` as long
 /// as the table does not change.
 pub(crate) fn sample_embeddings(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "select id, embedding::real[]
 from {} tablesample bernoulli ($1) repeatable ($2)
 where embedding is not null
@@ -101,7 +101,7 @@ limit $3",
 /// Whether half precision cannot hold a row, as [`Precision::holds`] says. A vector's length, which is fast to compute, is an
 /// upper bound of its components, and most vectors are long enough for any number of small ones.
 pub(crate) fn exceeds_half(table: &Table) -> Sql {
-    vouched(format!(
+    trusted(format!(
         "select exists (
     select
     from {}
@@ -137,7 +137,7 @@ pub(crate) fn nearest_of_runs(table: &Table, precision: Precision) -> Sql {
 
 fn nearest(table: &Table, precision: Precision, condition: &str) -> Sql {
     let distance = order(table, Precision::Full, "$1");
-    vouched(format!(
+    trusted(format!(
         "select id, ({distance})::float8 as distance
 from {}
 where embedding is not null and {condition}

@@ -22,12 +22,12 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 pub(crate) use nearest_rows::{NearestSearch, WideFilters, nearest_rows};
 
-use self::{nearest_rows::IndexKnowledge, row::read_record};
+use self::{nearest_rows::CachedIndex, row::read_record};
 use super::{
     Database, Table,
     bounded::{AnswerSize, bound, fetch, fetch_answer, up_to},
     checkout::Transaction,
-    cut::cut,
+    concise_error::concise,
     failure::{Failing, is_beyond_a_limit},
     schema,
     sql::{
@@ -53,7 +53,7 @@ pub struct PostgresStorage {
     database: Database,
     table: Table,
     failing: Failing,
-    index: IndexKnowledge,
+    index: CachedIndex,
     wide: WideFilters,
 }
 
@@ -64,7 +64,7 @@ impl PostgresStorage {
             database: database.of_service(service),
             table: Table::of(service),
             failing: Failing(service),
-            index: IndexKnowledge::default(),
+            index: CachedIndex::default(),
             wide: WideFilters::default(),
         }
     }
@@ -197,11 +197,11 @@ impl Storage for PostgresStorage {
         if let Some(reason) = refusal.map_err(self.failing.to(OPERATION))? {
             return Err(StorageError::Failed { operation: OPERATION, source: reason.into() });
         }
-        let written = writes::room(&mut transaction, self.service()).await;
+        let written = writes::check_disk_space(&mut transaction, self.service()).await;
         match written {
             Ok(()) => self.commit(transaction).await,
             Err(error) if is_beyond_a_limit(&error) => Ok(()),
-            Err(error) => Err(StorageError::Failed { operation: OPERATION, source: cut(error).into() }),
+            Err(error) => Err(StorageError::Failed { operation: OPERATION, source: concise(error).into() }),
         }
     }
 

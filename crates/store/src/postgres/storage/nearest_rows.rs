@@ -32,19 +32,19 @@ const SURELY_MORE: f64 = 3.0;
 
 /// Matches of an uncorrelated filter are scanned exactly up to this multiple of the exact-scan limit: an index scan
 /// would take as long and find fewer.
-const ELSEWHERE: u32 = 5;
+const UNCORRELATED_FILTER_FACTOR: u32 = 5;
 
 /// How long the cached state of a table's vector index is used. A later change makes a search slower, never wrong.
-const KNOWN_FOR: Duration = Duration::from_secs(10);
+const CACHE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The cached state of the table's vector index and its time; shared by the searches of a storage.
 #[derive(Debug, Default)]
-pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>);
+pub(super) struct CachedIndex(Mutex<Option<(Instant, Option<SearchedIndex>)>>);
 
-impl IndexKnowledge {
+impl CachedIndex {
     pub(super) fn fresh(&self) -> Option<Option<SearchedIndex>> {
         let known = self.0.lock();
-        known.as_ref().filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index.clone())
+        known.as_ref().filter(|(seen, _)| seen.elapsed() < CACHE_LIFETIME).map(|(_, index)| index.clone())
     }
 
     pub(super) fn set(&self, index: Option<SearchedIndex>) {
@@ -61,11 +61,11 @@ impl WideFilters {
     /// Maximum remembered filters.
     const MOST: usize = 1_000;
     /// How long they are remembered.
-    const KNOWN_FOR: Duration = Duration::from_secs(60);
+    const CACHE_LIFETIME: Duration = Duration::from_secs(60);
 
     fn has(&self, selection: &Selection) -> bool {
         let seen = self.0.lock().get(&Self::key(selection)).copied();
-        seen.is_some_and(|seen| seen.elapsed() < Self::KNOWN_FOR)
+        seen.is_some_and(|seen| seen.elapsed() < Self::CACHE_LIFETIME)
     }
 
     fn add(&self, selection: &Selection) {
@@ -138,7 +138,7 @@ pub(crate) async fn nearest_rows(
     };
     let mut scan = Scan::Exact;
     if let Some(index) = index {
-        let most = vector_index::measured_matches(index.rows);
+        let most = vector_index::exact_scan_limit(index.rows);
         let may_be_few = search.filtering() == Filtering::Some
             && !wide.has(selection)
             && expected_matches(connection, failing, selection).await? < SURELY_MORE * f64::from(most);
@@ -154,14 +154,14 @@ pub(crate) async fn nearest_rows(
             return Ok((rows, Scan::Index));
         }
         scan = Scan::Both;
-        if search.filtering() == Filtering::Some && index.walks_once(limit) {
-            let most = most.saturating_mul(ELSEWHERE);
+        if search.filtering() == Filtering::Some && index.single_pass_suffices(limit) {
+            let most = most.saturating_mul(UNCORRELATED_FILTER_FACTOR);
             if expected_matches(connection, failing, selection).await? <= f64::from(most)
                 && let Some(rows) = measured_up_to(connection, most).await?
             {
                 return Ok((rows, scan));
             }
-            for setting in index.walking_on() {
+            for setting in index.enable_iterative_scan() {
                 sqlx::raw_sql(setting).execute(&mut *connection).await.map_err(failing.to(OPERATION))?;
             }
             let rows = run(connection, by_index()?).await?;

@@ -75,7 +75,7 @@ async fn missing_column(connection: &mut PgConnection, service: Service) -> sqlx
 ///
 /// # Errors
 /// The server's error, most likely that the disk is full.
-pub(super) async fn room(connection: &mut PgConnection, service: Service) -> sqlx::Result<()> {
+pub(super) async fn check_disk_space(connection: &mut PgConnection, service: Service) -> sqlx::Result<()> {
     let tables = own_tables::tables_of(service);
     // Except in the database's default tablespace, the server rejects temporary files if the role may not create
     // objects.

@@ -68,7 +68,7 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn keep_measured(
+    pub async fn store_measured(
         &self,
         table: &Table,
         index: &VectorIndex,

@@ -18,9 +18,9 @@ pub use self::{
     build::{BuildProgress, IndexChange},
     index::{DEPTHS, Filtering, IndexState, IndexUse, MeasuredSetting, VectorIndex},
     observe::{Memory, Observation, SearchRecall},
-    records::{KeptPlan, PlanRecord},
+    records::{PlanRecord, StoredPlan},
     sample::{Sample, Share},
-    searched::measured_matches,
+    searched::exact_scan_limit,
 };
 pub(crate) use self::{
     index::measured,

@@ -27,7 +27,7 @@ pub struct PlanRecord {
 
 /// A stored plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeptPlan {
+pub struct StoredPlan {
     /// When it was started, in UTC; `None` if another program has removed that.
     pub started_at: Option<StoredTime>,
     /// When it was completed, in UTC; `None` while it is running, or if it was killed.
@@ -78,7 +78,7 @@ impl Database {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn last_plans(&self, table: &Table, limit: u32) -> Result<Vec<KeptPlan>, Error> {
+    pub async fn last_plans(&self, table: &Table, limit: u32) -> Result<Vec<StoredPlan>, Error> {
         let rows = self.if_table_exists("vector_index_plans", READ, async |connection| {
             sqlx::query!(
                 r#"
@@ -97,7 +97,11 @@ impl Database {
         let plan = |text: Option<String>| text.map_or(Value::Null, |text| decode(&text).value);
         let kept = rows.await?.into_iter();
         Ok(kept
-            .map(|row| KeptPlan { started_at: row.started_at, ended_at: row.ended_at, plan: plan(row.plan) })
+            .map(|row| StoredPlan {
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+                plan: plan(row.plan),
+            })
             .collect())
     }
 }

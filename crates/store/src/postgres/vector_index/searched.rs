@@ -28,7 +28,7 @@ const MOST_MEASURED: f64 = 20_000.0;
 
 /// Up to how many matches of a filter are compared exactly in a table of `rows` rows. With more matches the index is
 /// used.
-pub fn measured_matches(rows: u64) -> u32 {
+pub fn exact_scan_limit(rows: u64) -> u32 {
     (MEASURED_PER_ROOT * (rows as f64).sqrt()).clamp(LEAST_MEASURED, MOST_MEASURED) as u32
 }
 
@@ -82,7 +82,7 @@ impl SearchedIndex {
         let taken = self.precision.taken(limit);
         let is_iterative = match filtering {
             Filtering::None => self.is_iterative,
-            Filtering::Some => self.is_iterative && !self.walks_once(limit),
+            Filtering::Some => self.is_iterative && !self.single_pass_suffices(limit),
         };
         let mut settings = Vec::new();
         for (kind, measured_settings) in &self.indexes {
@@ -94,8 +94,8 @@ impl SearchedIndex {
 
     /// Whether the candidates of one graph scan contain `limit` matches of any filter that leaves too many rows for
     /// an exact search. If a scan finds fewer, the matches are far from the query vector.
-    pub(crate) fn walks_once(&self, limit: u32) -> bool {
-        let share = f64::from(measured_matches(self.rows)) / self.rows.max(1) as f64;
+    pub(crate) fn single_pass_suffices(&self, limit: u32) -> bool {
+        let share = f64::from(exact_scan_limit(self.rows)) / self.rows.max(1) as f64;
         let wanted = f64::from(self.precision.taken(limit)) * EXPECTED_MATCHES;
         self.is_iterative
             && self.indexes.iter().all(|(kind, settings)| {
@@ -106,7 +106,7 @@ impl SearchedIndex {
     }
 
     /// The setting that enables iterative scans after a single scan.
-    pub(crate) fn walking_on(&self) -> Vec<sql::Sql> {
+    pub(crate) fn enable_iterative_scan(&self) -> Vec<sql::Sql> {
         self.indexes.iter().map(|(kind, _)| sql::set_iterative_scan(kind.method())).collect()
     }
 }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn more_matches_are_measured_in_larger_tables() {
-        let measured = [100, 10_000, 100_000, 1_000_000, 10_000_000].map(measured_matches);
+        let measured = [100, 10_000, 100_000, 1_000_000, 10_000_000].map(exact_scan_limit);
         assert_eq!(measured, [1_000, 1_400, 4_427, 14_000, 20_000]);
     }
 
@@ -246,10 +246,10 @@ mod tests {
         };
         let graph = IndexKind::Hnsw { m: 16, ef_construction: 64 };
         // 4,427 of the rows match at the least: 23 of 520 candidates, 17 of 400.
-        assert!(with(graph, 520).walks_once(10) && !with(graph, 400).walks_once(10));
-        assert!(!with(graph, 520).walks_once(100));
-        assert!(!with(IndexKind::Ivfflat { lists: 100 }, 520).walks_once(10));
-        assert!(!SearchedIndex { is_iterative: false, ..with(graph, 520) }.walks_once(10));
+        assert!(with(graph, 520).single_pass_suffices(10) && !with(graph, 400).single_pass_suffices(10));
+        assert!(!with(graph, 520).single_pass_suffices(100));
+        assert!(!with(IndexKind::Ivfflat { lists: 100 }, 520).single_pass_suffices(10));
+        assert!(!SearchedIndex { is_iterative: false, ..with(graph, 520) }.single_pass_suffices(10));
         let set = |filtering, limit| with(graph, 520).settings(filtering, limit).len();
         assert_eq!(
             (set(Filtering::Some, 10), set(Filtering::Some, 100), set(Filtering::None, 10)),

@@ -2,7 +2,7 @@
 
 use store::postgres::quoted;
 
-use super::{Examination, Finding, Remedy, Severity, TableExamination, Unseen};
+use super::{Examination, Finding, NotExamined, Remedy, Severity, TableExamination};
 use crate::policy::Policy;
 
 mod embeddings;
@@ -29,7 +29,7 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             table: Some("evaluation_results".to_owned()),
             what: format!("not examined, because {unseen}: its invalid values"),
             remedy: match unseen {
-                Unseen::Privilege(_) => {
+                NotExamined::Privilege(_) => {
                     sql(format!("grant select on evaluation_results to {}", quoted(&examination.server.role)))
                 }
                 _ => Remedy::Advice("run it again while the server is less busy".to_owned()),
@@ -44,10 +44,10 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             table: None,
             what: format!("not examined, because {unseen}: invalid values in the bookkeeping tables"),
             remedy: match unseen {
-                Unseen::Privilege(remedy) if examination.server.unreadable.is_empty() => {
+                NotExamined::Privilege(remedy) if examination.server.unreadable.is_empty() => {
                     Remedy::Advice(remedy.clone())
                 }
-                Unseen::Privilege(_) => may_read(examination, None),
+                NotExamined::Privilege(_) => may_read(examination, None),
                 _ => Remedy::Advice("run it again while the server is less busy".to_owned()),
             },
         }),
@@ -92,7 +92,7 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
         ("its invalid values", examined.odd.as_ref().err()),
         ("whether its vectors match its texts", examined.recognised.as_ref().err()),
     ];
-    let mut reasons: Vec<(&Unseen, Vec<&str>)> = Vec::new();
+    let mut reasons: Vec<(&NotExamined, Vec<&str>)> = Vec::new();
     for (part, reason) in parts.into_iter().filter_map(|(part, unseen)| Some((part, unseen?))) {
         // Reasons differ by the relation; our fix covers all relations.
         match reasons.iter_mut().find(|(other, _)| other.to_string() == reason.to_string()) {
@@ -104,18 +104,20 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
         .into_iter()
         .filter_map(|(reason, parts)| {
             let remedy = match reason {
-                Unseen::Privilege(_) => {
+                NotExamined::Privilege(_) => {
                     let own = (!examined.facts.is_readable).then_some(&examined.table.name);
                     may_read(examination, own)
                 }
-                Unseen::TooSlow(_) => Remedy::Advice("run it again while the server is less busy".to_owned()),
-                Unseen::NoModel => Remedy::Advice(
+                NotExamined::TooSlow(_) => {
+                    Remedy::Advice("run it again while the server is less busy".to_owned())
+                }
+                NotExamined::NoModel => Remedy::Advice(
                     "`panopticon search` and `panopticon serve` download the model; or name the folder of \
                         your own copy"
                         .to_owned(),
                 ),
                 // The misfit is a separate finding.
-                Unseen::Misfit => return None,
+                NotExamined::Misfit => return None,
             };
             Some(Finding {
                 severity: Severity::Note,

@@ -8,7 +8,7 @@ use crate::doctor::{Finding, Remedy, Severity};
 pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
     let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
         let rows = *rows;
-        let (severity, code, is, harm) = match place.kind {
+        let (severity, code, is, consequence) = match place.kind {
             OddKind::Null => (
                 Severity::Warning,
                 "values_missing",
@@ -55,7 +55,7 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
         };
         let sample = if odd.share < 1.0 { "a sample of " } else { "" };
         let what = format!(
-            "{rows} of {sample}{} {} {} {is} in column `{}`: {harm}",
+            "{rows} of {sample}{} {} {} {is} in column `{}`: {consequence}",
             odd.rows,
             if odd.rows == 1 { "row" } else { "rows" },
             verb(rows, "has", "have"),
@@ -71,7 +71,7 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
 /// Times and other values in the bookkeeping tables.
 pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
     let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
-        let (code, is, harm, advice) = match place.kind {
+        let (code, is, consequence, advice) = match place.kind {
             OddKind::Impossible => (
                 "bookkeeping_values",
                 "a missing, negative, infinite or unknown value",
@@ -87,7 +87,7 @@ pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
             ),
         };
         let what = format!(
-            "{rows} of {} {} {} {is} in column `{}`, which Panopticon never writes: {harm}",
+            "{rows} of {} {} {} {is} in column `{}`, which Panopticon never writes: {consequence}",
             odd.rows,
             verb(odd.rows, "row", "rows"),
             verb(*rows, "has", "have"),

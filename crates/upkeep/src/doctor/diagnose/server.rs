@@ -3,7 +3,7 @@
 use records::oldest;
 use store::postgres::{
     quoted,
-    versions::{Harm, OLDEST_SERVER, is_too_old, parse_version, pgvector_problems, safe_server},
+    versions::{Consequence, OLDEST_SERVER, is_too_old, parse_version, pgvector_problems, safe_server},
 };
 
 use super::{session, settings, sql};
@@ -115,10 +115,10 @@ fn pgvector(examination: &Examination) -> Option<Finding> {
     });
     let problems = pgvector_problems(running);
     if !problems.is_empty() {
-        let severity = problems.iter().map(|problem| match problem.harm {
-            Harm::LostRows if has_graph => Severity::Error,
-            Harm::LostRows | Harm::Security | Harm::Failures => Severity::Warning,
-            Harm::Slowness | Harm::Unlikely => Severity::Note,
+        let severity = problems.iter().map(|problem| match problem.consequence {
+            Consequence::LostRows if has_graph => Severity::Error,
+            Consequence::LostRows | Consequence::Security | Consequence::Failures => Severity::Warning,
+            Consequence::Slowness | Consequence::Unlikely => Severity::Note,
         });
         let severity = severity.min().expect("there is a problem");
         let harms: Vec<String> = problems

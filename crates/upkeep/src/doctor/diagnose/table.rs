@@ -8,7 +8,7 @@ use store::postgres::{
 use super::{count, of_table, sql};
 use crate::{
     doctor::{Examination, Finding, Remedy, Severity, TableExamination},
-    plan::{Wanted, plan},
+    plan::{TargetIndex, plan},
     policy::Policy,
 };
 
@@ -147,7 +147,7 @@ fn indexes(examined: &TableExamination, policy: &Policy) -> Option<Finding> {
         let remedy = Remedy::Command("panopticon index status".to_owned());
         return Some(of_table(examined, Severity::Note, "index_building", what, remedy));
     }
-    if matches!(plan.wanted, Wanted::Index(_)) && !has_index {
+    if matches!(plan.wanted, TargetIndex::Index(_)) && !has_index {
         let time = match &examined.searches {
             Ok(Some(searches)) => format!(", which currently takes {:.0} ms", searches.exact_ms),
             Ok(None) | Err(_) => String::new(),

@@ -10,7 +10,7 @@ use store::postgres::{
 use time::macros::datetime;
 
 use super::*;
-use crate::doctor::{FoundByIndex, MeasuredSearches, Recognised};
+use crate::doctor::{EmbeddingComparison, IndexScanResult, MeasuredSearches};
 
 const GIB: u64 = 1 << 30;
 
@@ -139,7 +139,7 @@ fn healthy() -> Examination {
                 without_distance: 0,
                 sampled: 30,
                 exact_ms: 21.0,
-                by_index: Some(FoundByIndex {
+                by_index: Some(IndexScanResult {
                     index: "queries_panopticon_vector".to_owned(),
                     candidates: 45,
                     recall: 0.99,
@@ -165,7 +165,7 @@ fn healthy() -> Examination {
                 share: 1.0,
                 found: Vec::new(),
             }),
-            recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
+            recognised: Ok(Some(EmbeddingComparison { compared: 32, foreign: 0 })),
         }],
         absent: Vec::new(),
         collections: Ok(()),
@@ -338,7 +338,7 @@ fn sessions() {
             let oldest = OpenTransaction { pid: 42, role: "reporter".to_owned(), seconds: 7_300 };
             examination.server.oldest_transaction = Some(oldest);
             examination.server.sees_sessions = false;
-            examination.collections = Err(Unseen::Privilege(String::new()));
+            examination.collections = Err(NotExamined::Privilege(String::new()));
         },
         expect![[r#"
             warning old_transaction server: a transaction of role `reporter` has been open for 121 minutes: VACUUM cannot remove rows deleted since then, and concurrent index builds wait
@@ -462,7 +462,7 @@ fn embeddings() {
                 lengths: Some((0.5, 17.25)),
                 shared: 20,
             });
-            examination.tables[0].recognised = Ok(Some(Recognised { compared: 32, foreign: 1 }));
+            examination.tables[0].recognised = Ok(Some(EmbeddingComparison { compared: 32, foreign: 1 }));
         },
         expect![[r#"
             warning embeddings_missing queries: 1 of a sample of 20000 rows has no vector: vector searches never return it
@@ -496,10 +496,10 @@ fn parts_that_were_not_examined() {
     check(
         |examination| {
             let examined = &mut examination.tables[0];
-            let hidden = |object: &str| Unseen::Privilege(object.to_owned());
+            let hidden = |object: &str| NotExamined::Privilege(object.to_owned());
             (examined.indexes, examined.searches) = (Err(hidden("a")), Err(hidden("b")));
-            examined.embeddings = Err(Unseen::TooSlow(std::time::Duration::from_secs(10)));
-            examined.recognised = Err(Unseen::NoModel);
+            examined.embeddings = Err(NotExamined::TooSlow(std::time::Duration::from_secs(10)));
+            examined.recognised = Err(NotExamined::NoModel);
             examined.facts.is_readable = false;
             examination.server.unreadable = vec!["migration_jobs".to_owned()];
         },

@@ -38,7 +38,7 @@ pub struct Plan {
     /// Actions, in order of execution.
     pub actions: Vec<Planned>,
     /// Skipped tables and reasons.
-    pub left_alone: Vec<LeftAlone>,
+    pub left_alone: Vec<SkippedTable>,
 }
 
 /// A planned action with its reason.
@@ -54,7 +54,7 @@ pub struct Planned {
 
 /// A skipped table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftAlone {
+pub struct SkippedTable {
     /// The table.
     pub table: String,
     /// The reason.
@@ -114,7 +114,7 @@ impl Plan {
     }
 
     fn leave(&mut self, table: &str, reason: impl Into<String>) {
-        self.left_alone.push(LeftAlone { table: table.to_owned(), reason: reason.into() });
+        self.left_alone.push(SkippedTable { table: table.to_owned(), reason: reason.into() });
     }
 }
 
@@ -296,7 +296,7 @@ impl fmt::Display for Plan {
         for planned in &self.actions {
             writeln!(f, "{planned}")?;
         }
-        for LeftAlone { table, reason } in &self.left_alone {
+        for SkippedTable { table, reason } in &self.left_alone {
             writeln!(f, "{table}: skipped, because {reason}")?;
         }
         if self.is_empty() {

@@ -12,7 +12,7 @@ use store::postgres::{
 use time::macros::datetime;
 
 use super::*;
-use crate::{plan::Wanted, policy::IndexType};
+use crate::{plan::TargetIndex, policy::IndexType};
 
 const NOW: time::PrimitiveDateTime = datetime!(2026-02-01 12:00);
 const HNSW: IndexKind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
@@ -409,7 +409,7 @@ fn plan_after_an_executed_plan_is_empty() {
             if !second.is_empty() {
                 let is_drift = |planned: &Planned| {
                     matches!(&planned.action, Action::Index(plan)
-                        if matches!(plan.wanted, Wanted::Index(_)) && planned.reason.contains("when it was new"))
+                        if matches!(plan.wanted, TargetIndex::Index(_)) && planned.reason.contains("when it was new"))
                 };
                 prop_assert!(second.actions.iter().all(is_drift), "{first}then\n{second}");
                 after = executed(after, &second);

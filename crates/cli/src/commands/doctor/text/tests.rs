@@ -9,7 +9,7 @@ use store::postgres::{
 use time::macros::datetime;
 use upkeep::{
     Policy,
-    doctor::{Recognised, Unseen, diagnose},
+    doctor::{EmbeddingComparison, NotExamined, diagnose},
 };
 
 use super::*;
@@ -115,7 +115,7 @@ fn indexed() -> TableExamination {
             without_distance: 0,
             sampled: 30,
             exact_ms: 21.04,
-            by_index: Some(FoundByIndex {
+            by_index: Some(IndexScanResult {
                 index: "queries_panopticon_vector".to_owned(),
                 candidates: 80,
                 recall: 0.8,
@@ -150,12 +150,12 @@ fn indexed() -> TableExamination {
             share: 1.0,
             found: Vec::new(),
         }),
-        recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
+        recognised: Ok(Some(EmbeddingComparison { compared: 32, foreign: 0 })),
     }
 }
 
 fn unreadable() -> TableExamination {
-    let hidden = || Unseen::Privilege(String::new());
+    let hidden = || NotExamined::Privilege(String::new());
     TableExamination {
         table: Table { name: "articles\u{1b}[31m".to_owned(), ..Table::of(Service::Query) },
         facts: TableFacts {

@@ -7,7 +7,7 @@ use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
 use store::{
     memory::MemoryLimit,
-    room::{Held, JsonWeight, NoRoom, Room},
+    memory_budget::{JsonMemory, MemoryBudget, MemoryExhausted, Reservation},
 };
 
 use crate::answer::ApiError;
@@ -20,26 +20,26 @@ const UNCOUNTED_BYTES: usize = 64 << 10;
 
 /// The body memory of a process; an extension of every request.
 #[derive(Clone, Debug)]
-pub(crate) struct BodyRoom {
+pub(crate) struct BodyMemory {
     /// Maximum bytes of one body.
     limit_bytes: usize,
     /// Time limit for receiving a body.
     patience: Duration,
-    room: Room,
+    budget: MemoryBudget,
     memory: MemoryLimit,
 }
 
 /// A received body.
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) held: Held,
+    pub(crate) held: Reservation,
 }
 
-impl BodyRoom {
+impl BodyMemory {
     /// For bodies of at most `limit_bytes`, received within `patience`.
     pub(crate) fn new(limit_bytes: usize, patience: Duration, memory: MemoryLimit) -> Self {
-        let room = Room::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2)));
-        Self { limit_bytes, patience, room, memory }
+        let budget = MemoryBudget::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2)));
+        Self { limit_bytes, patience, budget, memory }
     }
 
     /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
@@ -54,7 +54,7 @@ impl BodyRoom {
         if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
             return Err(ApiError::TooLarge { limit_bytes });
         }
-        let (mut bytes, mut held, mut values) = (Vec::new(), Held::default(), JsonWeight::default());
+        let (mut bytes, mut held, mut values) = (Vec::new(), Reservation::default(), JsonMemory::default());
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|source| ApiError::Body { source })?;
@@ -73,25 +73,25 @@ impl BodyRoom {
                     return Err(ApiError::invalid("body", reason));
                 }
                 self.memory.check()?;
-                self.room.try_enlarge(&mut held, size)?;
+                self.budget.try_enlarge(&mut held, size)?;
             }
         }
         Ok(Received { bytes, held })
     }
 
     /// Reserves memory for a response of `bytes` until its client has read it.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, ApiError> {
-        let mut held = Held::default();
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<Reservation, ApiError> {
+        let mut held = Reservation::default();
         if bytes > UNCOUNTED_BYTES {
-            self.room.try_enlarge(&mut held, bytes)?;
+            self.budget.try_enlarge(&mut held, bytes)?;
         }
         Ok(held)
     }
 
     /// Reserves memory for building a response from `bytes`: for these and for the response. A single record may
     /// exceed the limit.
-    pub(crate) fn hold_for_work(&self, bytes: usize) -> Result<Held, ApiError> {
-        self.hold(bytes.saturating_mul(2).min(self.most_bytes()))
+    pub(crate) fn reserve_for_work(&self, bytes: usize) -> Result<Reservation, ApiError> {
+        self.reserve(bytes.saturating_mul(2).min(self.most_bytes()))
     }
 
     /// Maximum memory of one body's values.
@@ -100,9 +100,9 @@ impl BodyRoom {
     }
 }
 
-impl From<NoRoom> for ApiError {
-    fn from(NoRoom: NoRoom) -> Self {
-        Self::NoRoom
+impl From<MemoryExhausted> for ApiError {
+    fn from(MemoryExhausted: MemoryExhausted) -> Self {
+        Self::MemoryExhausted
     }
 }
 
@@ -110,45 +110,45 @@ impl From<NoRoom> for ApiError {
 mod tests {
     use super::*;
 
-    async fn receive(room: &BodyRoom, body: String) -> Result<Received, ApiError> {
-        room.receive(Body::from(body)).await
+    async fn receive(memory: &BodyMemory, body: String) -> Result<Received, ApiError> {
+        memory.receive(Body::from(body)).await
     }
 
     #[tokio::test]
     async fn concurrent_bodies_stay_within_the_memory_limit() {
-        let room = BodyRoom::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
         let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
         let mut received = Vec::new();
         let refused = loop {
-            match receive(&room, text()).await {
+            match receive(&memory, text()).await {
                 Ok(one) => received.push(one),
                 Err(error) => break error,
             }
         };
-        assert!(matches!(refused, ApiError::NoRoom), "{refused:?}");
+        assert!(matches!(refused, ApiError::MemoryExhausted), "{refused:?}");
         assert_eq!(received.len(), TOTAL_BYTES / (12 << 20));
-        receive(&room, "[1]".to_owned()).await.expect("small bodies need no reservation");
+        receive(&memory, "[1]".to_owned()).await.expect("small bodies need no reservation");
         received.pop();
-        let held = room.hold(11 << 20).expect("memory was released");
-        assert!(matches!(room.hold(11 << 20), Err(ApiError::NoRoom)));
-        room.hold(UNCOUNTED_BYTES).expect("short responses need no reservation");
+        let held = memory.reserve(11 << 20).expect("memory was released");
+        assert!(matches!(memory.reserve(11 << 20), Err(ApiError::MemoryExhausted)));
+        memory.reserve(UNCOUNTED_BYTES).expect("short responses need no reservation");
         drop(held);
-        receive(&room, text()).await.expect("memory was released");
+        receive(&memory, text()).await.expect("memory was released");
     }
 
     #[tokio::test]
     async fn body_counts_by_the_memory_of_its_values() {
-        let room = BodyRoom::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
         for unit in ["1,", "[],", "{},", r#""":"","#] {
             let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
-            let refused = receive(&room, body).await.map(drop).expect_err("it is large");
+            let refused = receive(&memory, body).await.map(drop).expect_err("it is large");
             assert!(matches!(refused, ApiError::Invalid { .. }), "{unit}: {refused:?}");
         }
-        receive(&room, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is below the limit");
-        let over = receive(&room, " ".repeat((16 << 20) + 1)).await.map(drop);
+        receive(&memory, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is below the limit");
+        let over = receive(&memory, " ".repeat((16 << 20) + 1)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
         let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
-        let over = room.receive(Body::from_stream(endless)).await.map(drop);
+        let over = memory.receive(Body::from_stream(endless)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
     }
 }

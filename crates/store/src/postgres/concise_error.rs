@@ -15,13 +15,13 @@ use sqlx::{
 const MESSAGE_CHARACTERS: usize = 1_500;
 
 /// `error` with the server's words only, truncated if necessary, which they then say. The rest is freed.
-pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
+pub(crate) fn concise(error: sqlx::Error) -> sqlx::Error {
     match error {
-        sqlx::Error::Database(said) if said.try_downcast_ref::<PgDatabaseError>().is_some() => {
-            sqlx::Error::Database(Box::new(Cut::of(&*said)))
+        sqlx::Error::Database(error) if error.try_downcast_ref::<PgDatabaseError>().is_some() => {
+            sqlx::Error::Database(Box::new(ConciseError::of(&*error)))
         }
-        sqlx::Error::Protocol(said) => {
-            sqlx::Error::Protocol(cut_short(&said, MESSAGE_CHARACTERS).into_owned())
+        sqlx::Error::Protocol(error) => {
+            sqlx::Error::Protocol(cut_short(&error, MESSAGE_CHARACTERS).into_owned())
         }
         error => error,
     }
@@ -29,7 +29,7 @@ pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
 
 /// The parts of an error that are used or shown.
 #[derive(Debug)]
-struct Cut {
+struct ConciseError {
     message: String,
     code: Option<String>,
     table: Option<String>,
@@ -38,29 +38,29 @@ struct Cut {
     is_transient_in_connect_phase: bool,
 }
 
-impl Cut {
-    fn of(said: &dyn DatabaseError) -> Self {
+impl ConciseError {
+    fn of(error: &dyn DatabaseError) -> Self {
         let name = |name: &str| cut_short(name, MESSAGE_CHARACTERS).into_owned();
         Self {
-            message: name(said.message()),
-            code: said.code().map(Cow::into_owned),
-            table: said.table().map(name),
-            constraint: said.constraint().map(name),
-            kind: said.kind(),
-            is_transient_in_connect_phase: said.is_transient_in_connect_phase(),
+            message: name(error.message()),
+            code: error.code().map(Cow::into_owned),
+            table: error.table().map(name),
+            constraint: error.constraint().map(name),
+            kind: error.kind(),
+            is_transient_in_connect_phase: error.is_transient_in_connect_phase(),
         }
     }
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for ConciseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl StdError for Cut {}
+impl StdError for ConciseError {}
 
-impl DatabaseError for Cut {
+impl DatabaseError for ConciseError {
     fn message(&self) -> &str {
         &self.message
     }

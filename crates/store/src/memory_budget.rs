@@ -11,21 +11,21 @@ const PERMIT_BYTES: usize = 1 << 10;
 
 /// A memory budget. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     total: u32,
     free: Arc<Semaphore>,
 }
 
-/// A reservation from a [`Room`], released on drop.
+/// A reservation from a [`MemoryBudget`], released on drop.
 #[derive(Debug, Default)]
-pub struct Held(Option<OwnedSemaphorePermit>);
+pub struct Reservation(Option<OwnedSemaphorePermit>);
 
 /// The budget is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget is exhausted")]
-pub struct NoRoom;
+pub struct MemoryExhausted;
 
-impl Room {
+impl MemoryBudget {
     /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
         let total = permits(bytes).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
@@ -36,30 +36,30 @@ impl Room {
     ///
     /// # Errors
     /// When they are not available.
-    pub fn try_enlarge(&self, held: &mut Held, bytes: usize) -> Result<(), NoRoom> {
-        let more = permits(bytes).saturating_sub(held.permits());
-        let more = Arc::clone(&self.free).try_acquire_many_owned(more).map_err(|_| NoRoom)?;
-        held.add(more);
+    pub fn try_enlarge(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), MemoryExhausted> {
+        let more = permits(bytes).saturating_sub(reservation.permits());
+        let more = Arc::clone(&self.free).try_acquire_many_owned(more).map_err(|_| MemoryExhausted)?;
+        reservation.add(more);
         Ok(())
     }
 
     /// Enlarges a reservation to `bytes`, and waits for them. Requests beyond the budget are reduced to it. Two tasks
     /// that each hold a part and wait for more can deadlock: such a wait needs a time-out.
-    pub async fn enlarge(&self, held: &mut Held, bytes: usize) {
-        let more = permits(bytes).min(self.total).saturating_sub(held.permits());
+    pub async fn enlarge(&self, reservation: &mut Reservation, bytes: usize) {
+        let more = permits(bytes).min(self.total).saturating_sub(reservation.permits());
         let more = Arc::clone(&self.free).acquire_many_owned(more).await;
-        held.add(more.expect("it is never closed"));
+        reservation.add(more.expect("it is never closed"));
     }
 
     /// Reserves `bytes`, once they are available.
-    pub async fn hold(&self, bytes: usize) -> Held {
-        let mut held = Held::default();
-        self.enlarge(&mut held, bytes).await;
-        held
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        let mut reservation = Reservation::default();
+        self.enlarge(&mut reservation, bytes).await;
+        reservation
     }
 }
 
-impl Held {
+impl Reservation {
     fn permits(&self) -> u32 {
         let permits = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         u32::try_from(permits).unwrap_or(u32::MAX)
@@ -79,13 +79,13 @@ fn permits(bytes: usize) -> u32 {
 
 /// The minimum memory of the values of a JSON text, in addition to its bytes.
 #[derive(Debug, Default)]
-pub struct JsonWeight {
+pub struct JsonMemory {
     bytes: usize,
     is_text: bool,
     is_escaped: bool,
 }
 
-impl JsonWeight {
+impl JsonMemory {
     /// Adds the values of the next part of the text.
     pub fn add(&mut self, part: &[u8]) {
         let Self { bytes, is_text, is_escaped } = self;
@@ -115,26 +115,26 @@ mod tests {
 
     #[test]
     fn reservations_are_served_in_order_and_released() {
-        let room = Room::new(100 << 10);
-        let mut held = Held::default();
-        room.try_enlarge(&mut held, 60 << 10).expect("there is room");
-        room.try_enlarge(&mut held, 10).expect("it holds more");
-        assert_eq!(room.try_enlarge(&mut Held::default(), 41 << 10), Err(NoRoom));
-        assert_eq!(room.try_enlarge(&mut held, 101 << 10), Err(NoRoom));
-        room.try_enlarge(&mut held, 100 << 10).expect("there is room");
-        assert!(room.hold(1).now_or_never().is_none(), "all is held");
-        drop(held);
-        let all = room.hold(usize::MAX).now_or_never().expect("all of it is enough");
-        assert_eq!(room.try_enlarge(&mut Held::default(), 1), Err(NoRoom));
+        let budget = MemoryBudget::new(100 << 10);
+        let mut reservation = Reservation::default();
+        budget.try_enlarge(&mut reservation, 60 << 10).expect("there is room");
+        budget.try_enlarge(&mut reservation, 10).expect("it holds more");
+        assert_eq!(budget.try_enlarge(&mut Reservation::default(), 41 << 10), Err(MemoryExhausted));
+        assert_eq!(budget.try_enlarge(&mut reservation, 101 << 10), Err(MemoryExhausted));
+        budget.try_enlarge(&mut reservation, 100 << 10).expect("there is room");
+        assert!(budget.reserve(1).now_or_never().is_none(), "all is held");
+        drop(reservation);
+        let all = budget.reserve(usize::MAX).now_or_never().expect("all of it is enough");
+        assert_eq!(budget.try_enlarge(&mut Reservation::default(), 1), Err(MemoryExhausted));
         drop(all);
-        room.try_enlarge(&mut Held::default(), 100 << 10).expect("it was given back");
+        budget.try_enlarge(&mut Reservation::default(), 100 << 10).expect("it was given back");
     }
 
     #[test]
     fn punctuation_in_strings_is_not_counted() {
         let json = br#"{"a\"[,": ["\\", 1]}"#;
         for cut in 0..json.len() {
-            let mut weight = JsonWeight::default();
+            let mut weight = JsonMemory::default();
             weight.add(&json[..cut]);
             weight.add(&json[cut..]);
             assert_eq!(weight.bytes(), 3 * VALUE_BYTES + ENTRY_BYTES);

@@ -28,7 +28,7 @@ const FIRST_STEP: u64 = 100;
 
 /// A position in a collection: after its anchor.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     /// Offset of the next record, if nothing has changed.
     offset: u64,
     /// The last record read; `None` at the beginning.
@@ -36,7 +36,7 @@ pub(crate) struct Place {
     losses: u32,
 }
 
-impl Place {
+impl Position {
     /// The offset of the next request.
     pub(crate) fn start(&self) -> u64 {
         self.offset - u64::from(self.anchor.is_some())
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn pages_overlap_by_their_anchor() {
-        let mut place = Place::default();
+        let mut place = Position::default();
         assert_eq!(place.step(&ids("abc")), Some(&*ids("abc")));
         assert_eq!(place.start(), 2);
         assert_eq!(place.step(&ids("cd")), Some(&*ids("d")));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn another_record_in_place_of_the_anchor_is_detected() {
-        let mut place = Place::default();
+        let mut place = Position::default();
         place.step(&ids("abc"));
         assert_eq!(place.step(&ids("de")), None, "a record before `c` was deleted");
         assert_eq!(place.step(&[]), None, "so many were deleted that the page is empty");

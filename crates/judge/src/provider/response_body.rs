@@ -4,11 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use reqwest::Response;
-use store::room::{Held, JsonWeight, Room};
+use store::memory_budget::{JsonMemory, MemoryBudget, Reservation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most bytes of a response: several times the longest answer of any model.
-const ANSWER_BYTES: usize = 8 << 20;
+const MAX_RESPONSE_BYTES: usize = 8 << 20;
 /// The same as text.
 const MAX_LENGTH: &str = "at most 8 MiB";
 /// Memory limit for the values of one response, in addition to its bytes.
@@ -28,8 +28,8 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The memory limit for responses. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct AnswerRoom {
-    room: Room,
+pub(super) struct ResponseMemory {
+    budget: MemoryBudget,
     patience: Duration,
     /// Permit for processing a large response.
     turn: Arc<Semaphore>,
@@ -37,69 +37,71 @@ pub(super) struct AnswerRoom {
 
 /// A response's body and its memory reservation.
 #[derive(Debug)]
-pub(super) struct AnswerBody {
+pub(super) struct ResponseBody {
     pub(super) bytes: Vec<u8>,
-    pub(super) memory: AnswerMemory,
+    pub(super) memory: ResponseReservation,
 }
 
 /// The memory reservation of a response, released with its last clone. All are equal.
 #[derive(Clone, Debug, Default)]
-pub struct AnswerMemory {
+pub struct ResponseReservation {
     /// Only held.
-    _held: Arc<Held>,
+    _held: Arc<Reservation>,
 }
 
 /// Why there is no body.
 #[derive(Debug)]
-pub(super) enum NoBody {
+pub(super) enum ReceiveError {
     Transport(reqwest::Error),
     /// It exceeds the limit; its beginning, and what was expected.
     TooLarge(Vec<u8>, &'static str),
     /// Other responses use all the memory, and did not release it in time.
-    NoRoom,
+    MemoryExhausted,
 }
 
-impl AnswerRoom {
+impl ResponseMemory {
     pub(super) fn new() -> Self {
-        Self { room: Room::new(TOTAL_BYTES), patience: MAX_WAIT, turn: Arc::new(Semaphore::new(1)) }
+        Self { budget: MemoryBudget::new(TOTAL_BYTES), patience: MAX_WAIT, turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// Reads the complete body, as far as there is memory for it.
-    pub(super) async fn receive(&self, response: &mut Response) -> Result<AnswerBody, NoBody> {
-        let (mut bytes, mut held, mut weight) = (Vec::new(), Held::default(), JsonWeight::default());
+    pub(super) async fn receive(&self, response: &mut Response) -> Result<ResponseBody, ReceiveError> {
+        let (mut bytes, mut held, mut weight) = (Vec::new(), Reservation::default(), JsonMemory::default());
         let announced =
             response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-        if announced > ANSWER_BYTES {
-            return Err(NoBody::TooLarge(bytes, MAX_LENGTH));
+        if announced > MAX_RESPONSE_BYTES {
+            return Err(ReceiveError::TooLarge(bytes, MAX_LENGTH));
         }
-        while let Some(chunk) = response.chunk().await.map_err(NoBody::Transport)? {
+        while let Some(chunk) = response.chunk().await.map_err(ReceiveError::Transport)? {
             let size = bytes.len() + chunk.len();
-            if size > ANSWER_BYTES {
-                return Err(NoBody::TooLarge(bytes, MAX_LENGTH));
+            if size > MAX_RESPONSE_BYTES {
+                return Err(ReceiveError::TooLarge(bytes, MAX_LENGTH));
             }
             weight.add(&chunk);
             if weight.bytes() > VALUE_BYTES {
-                return Err(NoBody::TooLarge(bytes, "values of at most 32 MiB of memory"));
+                return Err(ReceiveError::TooLarge(bytes, "values of at most 32 MiB of memory"));
             }
             let size = match size.max(announced) {
                 ..=UNCOUNTED_BYTES => 0,
-                size if size > LARGE_BYTES && announced == 0 => ANSWER_BYTES,
+                size if size > LARGE_BYTES && announced == 0 => MAX_RESPONSE_BYTES,
                 size => size,
             };
             if size > 0 {
-                let enlarged = self.room.enlarge(&mut held, size * COPIES + weight.bytes());
-                tokio::time::timeout(self.patience, enlarged).await.map_err(|_| NoBody::NoRoom)?;
+                let enlarged = self.budget.enlarge(&mut held, size * COPIES + weight.bytes());
+                tokio::time::timeout(self.patience, enlarged)
+                    .await
+                    .map_err(|_| ReceiveError::MemoryExhausted)?;
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(AnswerBody { bytes, memory: AnswerMemory { _held: Arc::new(held) } })
+        Ok(ResponseBody { bytes, memory: ResponseReservation { _held: Arc::new(held) } })
     }
 
     /// Processes the body. Large ones one at a time: it may take long, and much more memory meanwhile.
     pub(super) async fn work_on<T: Send + 'static>(
         &self,
-        body: AnswerBody,
-        work: impl FnOnce(AnswerBody) -> T + Send + 'static,
+        body: ResponseBody,
+        work: impl FnOnce(ResponseBody) -> T + Send + 'static,
     ) -> T {
         if body.bytes.len() <= LARGE_BYTES {
             return work(body);
@@ -115,7 +117,7 @@ impl AnswerRoom {
     }
 }
 
-impl PartialEq for AnswerMemory {
+impl PartialEq for ResponseReservation {
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -149,9 +151,9 @@ mod tests {
     #[tokio::test]
     async fn responses_share_a_memory_limit() {
         let stub = server();
-        let room = AnswerRoom { patience: Duration::ZERO, ..AnswerRoom::new() };
+        let memory = ResponseMemory { patience: Duration::ZERO, ..ResponseMemory::new() };
         let receive =
-            async |length: usize| room.receive(&mut get(&format!("{}/{length}", stub.url())).await).await;
+            async |length: usize| memory.receive(&mut get(&format!("{}/{length}", stub.url())).await).await;
         let mut bodies = Vec::new();
         let none = loop {
             match receive(4 << 20).await {
@@ -159,11 +161,14 @@ mod tests {
                 Err(none) => break none,
             }
         };
-        assert!(matches!(none, NoBody::NoRoom), "{none:?}");
+        assert!(matches!(none, ReceiveError::MemoryExhausted), "{none:?}");
         assert_eq!(bodies.len(), TOTAL_BYTES / COPIES / (4 << 20));
         receive(UNCOUNTED_BYTES).await.expect("short answers are always read");
         let memory = bodies.pop().expect("there are some").memory;
-        assert!(matches!(receive(4 << 20).await, Err(NoBody::NoRoom)), "what was made of it is still there");
+        assert!(
+            matches!(receive(4 << 20).await, Err(ReceiveError::MemoryExhausted)),
+            "what was made of it is still there"
+        );
         drop(memory);
         receive(4 << 20).await.expect("the memory was given back");
     }
@@ -171,9 +176,13 @@ mod tests {
     #[tokio::test]
     async fn endless_responses_and_too_many_values_are_rejected() {
         let stub = server();
-        let room = AnswerRoom::new();
-        let over = room.receive(&mut get(&format!("{}/{}", stub.url(), ANSWER_BYTES + 1)).await).await;
-        assert!(matches!(&over, Err(NoBody::TooLarge(_, expected)) if *expected == MAX_LENGTH), "{over:?}");
+        let memory = ResponseMemory::new();
+        let over =
+            memory.receive(&mut get(&format!("{}/{}", stub.url(), MAX_RESPONSE_BYTES + 1)).await).await;
+        assert!(
+            matches!(&over, Err(ReceiveError::TooLarge(_, expected)) if *expected == MAX_LENGTH),
+            "{over:?}"
+        );
         for (unit, expected) in [("a", MAX_LENGTH), ("[],", "values of at most 32 MiB of memory")] {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
             let url = format!("http://{}/", listener.local_addr().expect("it has an address"));
@@ -186,10 +195,10 @@ mod tests {
                 while stream.write_all(part.as_bytes()).is_ok() {}
             });
             let mut response = get(&url).await;
-            let over = room.receive(&mut response).await;
+            let over = memory.receive(&mut response).await;
             drop(response);
             assert!(
-                matches!(&over, Err(NoBody::TooLarge(_, found)) if *found == expected),
+                matches!(&over, Err(ReceiveError::TooLarge(_, found)) if *found == expected),
                 "{unit}: {over:?}"
             );
             // The connection is closed by a task of this thread.

@@ -30,12 +30,12 @@ impl Rows<'_> {
         let most = binds.add(Bind::Whole(i64::MAX));
         let place = binds.0.len() - 1;
         let shown = self.shown(|column| format!("case when bytes <= {most} then {column} end"));
-        let weighed = self.weighed(&format!("sum({}) over () as bytes", self.weight()));
+        let with_size = self.with_size(&format!("sum({}) over () as bytes", self.size()));
         let Self { with, order, .. } = self;
         let sql = format!(
             "{with}select {shown}, bytes
 from (
-{weighed}
+{with_size}
     order by {order}
 ) weighed
 order by {order}"
@@ -49,16 +49,16 @@ order by {order}"
         let most = binds.add(Bind::Whole(i64::MAX));
         let place = binds.0.len() - 1;
         let shown = self.shown(str::to_owned);
-        let weighed = self.weighed(&format!(
+        let with_size = self.with_size(&format!(
             "count(*) over () as page_rows, row_number() over ordered as place,
         sum({}) over (ordered rows unbounded preceding) as bytes",
-            self.weight()
+            self.size()
         ));
         let Self { with, order, .. } = self;
         let sql = format!(
             "{with}select {shown}, page_rows
 from (
-{weighed}
+{with_size}
     window ordered as (order by {order})
     order by {order}
 ) weighed
@@ -76,7 +76,7 @@ order by {order}"
     }
 
     /// The rows with the additional columns `measured`.
-    fn weighed(&self, measured: &str) -> String {
+    fn with_size(&self, measured: &str) -> String {
         let (text, lifted, others) = (quoted(&self.table.text_column), self.lifted(), self.others());
         let from = self.from.replace('\n', "\n        ");
         format!(
@@ -90,7 +90,7 @@ order by {order}"
 
     /// Bytes of a row. For metadata it is the stored size, which may be compressed: the size of the text is not
     /// known.
-    fn weight(&self) -> String {
+    fn size(&self) -> String {
         let text = quoted(&self.table.text_column);
         format!("coalesce(octet_length({text}), 0) + coalesce(pg_column_size(metadata), 0)")
     }

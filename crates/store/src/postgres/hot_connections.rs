@@ -21,63 +21,63 @@ use super::{
 pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// After this time a connection is returned to the pool, which applies its own limits, such as the maximum age.
-const LENT: Duration = Duration::from_secs(60);
+const MAX_KEPT: Duration = Duration::from_secs(60);
 
 /// The most recently used connections of a pool.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct HotConnections {
     pool: Pool,
-    shelved: Mutex<Shelved>,
+    idle: Mutex<Idle>,
     /// Maximum number of connections; further ones go back to the pool.
-    room: usize,
+    capacity: usize,
 }
 
 #[derive(Debug, Default)]
-struct Shelved {
-    lent: Vec<Lent>,
+struct Idle {
+    connections: Vec<HotConnection>,
     /// Whether a task that returns idle connections is running.
     is_swept: bool,
 }
 
 /// A connection of the pool.
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(super) struct HotConnection {
     checkout: Checkout,
     /// When it was taken from the pool.
     since: Instant,
     used: Instant,
 }
 
-impl Shelf {
-    pub(super) fn new(pool: Pool, room: u32) -> Self {
-        Self { pool, shelved: Mutex::default(), room: room as usize }
+impl HotConnections {
+    pub(super) fn new(pool: Pool, capacity: u32) -> Self {
+        Self { pool, idle: Mutex::default(), capacity: capacity as usize }
     }
 
     /// A recently used connection, or one from the pool.
-    pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Lent> {
-        let shelved = self.shelved().lent.pop();
-        match shelved.filter(Lent::is_fresh) {
-            Some(mut lent) => {
-                lent.checkout.count_as(permit);
-                Ok(lent)
+    pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<HotConnection> {
+        let idle = self.idle().connections.pop();
+        match idle.filter(HotConnection::is_fresh) {
+            Some(mut connection) => {
+                connection.checkout.count_as(permit);
+                Ok(connection)
             }
             None => {
                 let checkout = self.pool.acquire(permit).await?;
                 let since = Instant::now();
-                Ok(Lent { checkout, since, used: since })
+                Ok(HotConnection { checkout, since, used: since })
             }
         }
     }
 
     /// Returns a connection that has no statement in progress. After an error it must be dropped instead.
-    pub(super) fn put(self: &Arc<Self>, mut lent: Lent) {
-        lent.used = Instant::now();
-        lent.checkout.settle();
-        let mut shelved = self.shelved();
+    pub(super) fn put(self: &Arc<Self>, mut connection: HotConnection) {
+        connection.used = Instant::now();
+        connection.checkout.settle();
+        let mut idle = self.idle();
         // Checked under the lock: `close` closes the pool first and then removes the connections here.
-        if shelved.lent.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
-            shelved.lent.push(lent);
-            if !std::mem::replace(&mut shelved.is_swept, true) {
+        if idle.connections.len() < self.capacity && connection.is_fresh() && !self.pool.is_closed() {
+            idle.connections.push(connection);
+            if !std::mem::replace(&mut idle.is_swept, true) {
                 tokio::spawn(sweep(Arc::downgrade(self)));
             }
         }
@@ -85,42 +85,42 @@ impl Shelf {
 
     /// Number of idle connections.
     pub(super) fn len(&self) -> usize {
-        self.shelved().lent.len()
+        self.idle().connections.len()
     }
 
     /// Closes the pool and all its connections.
     pub(super) async fn close(&self) {
         let closed = self.pool.close();
-        self.shelved().lent.clear();
+        self.idle().connections.clear();
         closed.await;
     }
 
-    fn shelved(&self) -> MutexGuard<'_, Shelved> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         // The list is never left inconsistent by a panic.
-        self.shelved.lock()
+        self.idle.lock()
     }
 }
 
-impl Lent {
+impl HotConnection {
     /// The connection, for a statement that is in progress until the connection is returned.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.checkout.connection()
     }
 
     fn is_fresh(&self) -> bool {
-        self.used.elapsed() < TRUSTED_IDLE && self.since.elapsed() < LENT
+        self.used.elapsed() < TRUSTED_IDLE && self.since.elapsed() < MAX_KEPT
     }
 }
 
 /// Returns idle connections to the pool, where other callers may wait for them, until there are none.
-async fn sweep(shelf: Weak<Shelf>) {
+async fn sweep(connections: Weak<HotConnections>) {
     loop {
         tokio::time::sleep(TRUSTED_IDLE).await;
-        let Some(shelf) = shelf.upgrade() else { return };
-        let mut shelved = shelf.shelved();
-        shelved.lent.retain(Lent::is_fresh);
-        if shelved.lent.is_empty() {
-            shelved.is_swept = false;
+        let Some(connections) = connections.upgrade() else { return };
+        let mut idle = connections.idle();
+        idle.connections.retain(HotConnection::is_fresh);
+        if idle.connections.is_empty() {
+            idle.is_swept = false;
             return;
         }
     }
