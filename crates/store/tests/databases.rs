@@ -90,7 +90,8 @@ async fn vectors_are_stored_indexed_and_found_where_the_extension_is_in_a_schema
         (0..40).map(|n| record(Service::Query, &format!("r{n}"), at_angle(n as f32 / 40.0))).collect();
     write(&database, &table, &job, &records).await;
     for (name, precision) in [("full", Precision::Full), ("half", Precision::Half)] {
-        let definition = IndexDefinition { kind: IndexKind::Hnsw { m: 4, ef_construction: 16 }, precision };
+        let definition =
+            IndexDefinition { kind: IndexKind::Hnsw { m: 4, ef_construction: 16, ef_insert: 16 }, precision };
         for build in [Build::Concurrently, Build::Alone] {
             let changes = [IndexChange::Build { name: name.to_owned(), definition }];
             database
@@ -310,8 +311,10 @@ async fn builds_without_enough_shared_memory_are_retried_without_parallel_worker
         )
         .await;
     let table = Table::of(Service::Query);
-    let definition =
-        IndexDefinition { kind: IndexKind::Hnsw { m: 4, ef_construction: 16 }, precision: Precision::Full };
+    let definition = IndexDefinition {
+        kind: IndexKind::Hnsw { m: 4, ef_construction: 16, ef_insert: 16 },
+        precision: Precision::Full,
+    };
     for (name, build) in [("alone", Build::Alone), ("beside", Build::Concurrently)] {
         let changes = [IndexChange::Build { name: name.to_owned(), definition }];
         database.change_indexes(&table, 1, &changes, build, &|_, _| {}).await.expect("the index is built");
@@ -403,8 +406,10 @@ async fn components_beyond_half_precision_are_detected() {
             "update queries set embedding = array_fill(60000, array[384])::vector where query_text = 'one'",
         )
         .await;
-    let definition =
-        IndexDefinition { kind: IndexKind::Hnsw { m: 4, ef_construction: 16 }, precision: Precision::Half };
+    let definition = IndexDefinition {
+        kind: IndexKind::Hnsw { m: 4, ef_construction: 16, ef_insert: 16 },
+        precision: Precision::Half,
+    };
     let changes = [IndexChange::Build { name: "half".to_owned(), definition }];
     database.change_indexes(&table, 3, &changes, Build::Alone, &|_, _| {}).await.expect("the index is built");
     let queries = PostgresStorage::new(database.clone(), Service::Query);

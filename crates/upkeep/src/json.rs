@@ -26,6 +26,7 @@ pub fn observation_to_json(observation: &Observation) -> Value {
             "maintenance_bytes": memory.maintenance_bytes,
             "machine_bytes": memory.machine_bytes,
         },
+        "cores": observation.cores,
         "pgvector": observation.pgvector,
     })
 }
@@ -41,6 +42,9 @@ pub fn plan_to_json(plan: &Plan) -> Value {
                 json!({"change": "build", "index": name, "definition": definition_to_json(*definition)})
             }
             IndexChange::Rename { from, to } => json!({"change": "rename", "index": from, "to": to}),
+            IndexChange::SetConstruction { name, ef_construction } => {
+                json!({"change": "set_ef_construction", "index": name, "ef_construction": ef_construction})
+            }
         })
         .collect();
     json!({
@@ -97,8 +101,12 @@ fn definition_to_json(definition: IndexDefinition) -> Value {
     };
     match definition.kind {
         IndexKind::Ivfflat { lists } => json!({"type": "ivfflat", "lists": lists, "precision": precision}),
-        IndexKind::Hnsw { m, ef_construction } => {
-            json!({"type": "hnsw", "m": m, "ef_construction": ef_construction, "precision": precision})
-        }
+        IndexKind::Hnsw { m, ef_construction, ef_insert } => json!({
+            "type": "hnsw",
+            "m": m,
+            "ef_construction": ef_construction,
+            "ef_insert": ef_insert,
+            "precision": precision,
+        }),
     }
 }

@@ -16,6 +16,17 @@ pub(crate) fn temporary_name(table: &str) -> String {
     named(table, TEMPORARY)
 }
 
+/// Whether `name` is a name that we give to an index of `table`.
+pub(crate) fn is_ours(name: &str, table: &str) -> bool {
+    let unnumbered = name.trim_end_matches(|end: char| end.is_ascii_digit());
+    // A number may have shortened the name.
+    let is_numbered = |base: &str| {
+        unnumbered == base
+            || name != unnumbered && name.len() == MAX_NAME_BYTES && base.starts_with(unnumbered)
+    };
+    [final_name(table), temporary_name(table)].iter().any(|base| name == base || is_numbered(base))
+}
+
 /// `name`, with a numeric suffix if it is taken.
 pub(crate) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(name) {
@@ -58,6 +69,22 @@ mod tests {
         let names = [final_name(&long), temporary_name(&long), final_name(&format!("{long}x"))];
         assert!(names.iter().all(|name| name.len() <= MAX_NAME_BYTES), "{names:?}");
         assert!(names[0] != names[1] && names[0] != names[2], "{names:?}");
+    }
+
+    #[test]
+    fn own_names_are_recognised() {
+        let long = "x".repeat(60);
+        for table in ["queries", long.as_str()] {
+            for name in [final_name(table), temporary_name(table)] {
+                let numbered = free(&name, |taken| taken == name);
+                assert!(is_ours(&name, table) && is_ours(&numbered, table), "{name}, {numbered}");
+            }
+        }
+        for name in
+            ["queries_embedding_idx", "queries_panopticon_vector_mine", "queries_panopticon_words", ""]
+        {
+            assert!(!is_ours(name, "queries"), "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The configured policy for vector indexes.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// The policy for vector indexes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +35,17 @@ pub enum BuildUrgency {
     /// A migration is waiting, whose rows are not searched yet: IVFFlat builds ten times as fast as HNSW, which can
     /// replace it later.
     Migration,
+}
+
+impl BuildUrgency {
+    /// How long an HNSW index may take to build with more candidates than the default: an hour, the default budget of a
+    /// round of maintenance.
+    pub(crate) fn build_time(self) -> Duration {
+        match self {
+            Self::None => Duration::from_secs(3_600),
+            Self::Migration => Duration::from_secs(60),
+        }
+    }
 }
 
 impl Default for Policy {

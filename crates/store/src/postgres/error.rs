@@ -330,6 +330,13 @@ impl Error {
         code(source).is_some_and(|code| !["08", "57P0"].iter().any(|class| code.starts_with(class)))
     }
 
+    /// Whether a statement waited for a lock for longer than `lock_timeout`.
+    pub fn is_locked(&self) -> bool {
+        const LOCK_NOT_AVAILABLE: &str = "55P03";
+        let Self::Statement { source, .. } = self else { return false };
+        code(source).as_deref() == Some(LOCK_NOT_AVAILABLE)
+    }
+
     /// Whether a statement was cancelled by its time-out.
     pub fn is_timeout(&self) -> bool {
         const QUERY_CANCELED: &str = "57014";

@@ -14,8 +14,10 @@ pub enum IndexKind {
     Hnsw {
         /// Neighbours of a row in each layer except the lowest, which has twice as many.
         m: u32,
-        /// Candidates during the insertion of a row.
+        /// Candidates for the neighbours of each row while the index is built.
         ef_construction: u32,
+        /// Candidates for the neighbours of a row that is inserted later: the option `ef_construction` of the built index.
+        ef_insert: u32,
     },
 }
 
@@ -41,8 +43,11 @@ impl fmt::Display for IndexDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             IndexKind::Ivfflat { lists } => write!(f, "ivfflat with {lists} lists")?,
-            IndexKind::Hnsw { m, ef_construction } => {
+            IndexKind::Hnsw { m, ef_construction, ef_insert } if ef_construction == ef_insert => {
                 write!(f, "hnsw with m {m}, ef_construction {ef_construction}")?;
+            }
+            IndexKind::Hnsw { m, ef_construction, ef_insert } => {
+                write!(f, "hnsw with m {m}, ef_construction {ef_construction} (inserts with {ef_insert})")?;
             }
         }
         match self.precision {

@@ -477,7 +477,8 @@ mod tests {
             vector_search_history: table_name,filter_class,measured_at 
             maintenance_actions: id 
             migration_groups: id 
-            migration_group_jobs: job_id "#]]
+            migration_group_jobs: job_id 
+            vector_index_builds: table_name,build "#]]
         .assert_eq(&keys.join("\n"));
     }
 

@@ -1,14 +1,15 @@
 //! Plans a table's vector index and the changes towards it. A pure function: the same observation and policy give the
 //! same plan, and once it is executed the next plan is empty.
 
+mod graph;
 mod loss;
 
-pub(crate) use loss::at_target;
+pub(crate) use self::{graph::rebuilt, loss::at_target};
 
 use std::fmt;
 
 use store::postgres::vector_index::{
-    Filtering, IndexChange, IndexDefinition, IndexKind, IndexState, IndexUse, Memory, Observation, Precision,
+    IndexChange, IndexDefinition, IndexKind, IndexState, IndexUse, Memory, Observation, Precision,
     VectorIndex,
 };
 
@@ -26,10 +27,6 @@ const SQUARE_ROOT_FROM_ROWS: u64 = 1_000_000;
 const MAX_LISTS: u64 = 32_768;
 /// An index is kept while its number of lists is within this factor of the planned one.
 const LISTS_TOLERANCE: u32 = 2;
-/// pgvector's defaults, which met 0.98 with 20 candidates on 50,000 sentences; and the fallback if they miss the
-/// target: twice the edges, three times the build time.
-const GRAPHS: [IndexKind; 2] =
-    [IndexKind::Hnsw { m: 16, ef_construction: 64 }, IndexKind::Hnsw { m: 32, ef_construction: 200 }];
 /// On a busy machine, inserting a vector took 2.6 ms into an HNSW index of 50,000 and 0.06 ms into an IVFFlat index:
 /// beyond this rate, an HNSW index would occupy a core.
 const MAX_GRAPH_WRITES_PER_SECOND: f64 = 300.0;
@@ -89,7 +86,9 @@ impl Plan {
     pub fn built(&self) -> Option<IndexDefinition> {
         self.changes.iter().find_map(|change| match change {
             IndexChange::Build { definition, .. } => Some(*definition),
-            IndexChange::Drop { .. } | IndexChange::Rename { .. } => None,
+            IndexChange::Drop { .. } | IndexChange::Rename { .. } | IndexChange::SetConstruction { .. } => {
+                None
+            }
         })
     }
 }
@@ -158,6 +157,16 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
             kept
         }
     };
+    if let Some((index, ef_construction)) =
+        kept.and_then(|index| Some((index, graph::lowered(index, observation)?)))
+    {
+        plan.reasons.push(format!(
+            "`{}` still has the ef_construction of its build, with which inserts take longer",
+            index.name
+        ));
+        let name = renamed(&plan).unwrap_or_else(|| index.name.clone());
+        plan.changes.push(IndexChange::SetConstruction { name, ef_construction });
+    }
     plan.tuning = tuning(&plan, observation, kept, policy);
     plan
 }
@@ -208,7 +217,7 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         }
         IndexType::Ivfflat => return choice(lists, "the index type is set to ivfflat".to_owned()),
         IndexType::Hnsw => {
-            let (kind, why) = graph(policy, valid);
+            let (kind, why) = graph::graph(observation, policy, valid);
             let wanted = TargetIndex::Index(IndexDefinition { kind, precision: least });
             return choice(wanted, format!("the index type is set to hnsw{why}"));
         }
@@ -225,12 +234,12 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         );
         return Choice { wanted: lists, reason, alternative: Alternative::Graph };
     }
-    let (kind, why) = graph(policy, valid);
+    let (kind, why) = graph::graph(observation, policy, valid);
     let memory = &observation.memory;
     let room = graph_room(memory);
     // An HNSW index with fewer edges than the target needs is better than IVFFlat, and than alternating between the
     // two.
-    let definitions = [kind, GRAPHS[0]]
+    let definitions = [kind, graph::planned(observation, policy)]
         .into_iter()
         .flat_map(|kind| {
             [Precision::Full, Precision::Half].map(|precision| IndexDefinition { kind, precision })
@@ -259,7 +268,6 @@ fn graph_room(memory: &Memory) -> u64 {
 pub(crate) fn may_want_half(observation: &Observation) -> bool {
     let (rows, dimension) = (observation.rows, observation.table.dimension);
     let is_wide = dimension > Observation::MAX_FULL_DIMENSION;
-    let full = IndexDefinition { kind: GRAPHS[0], precision: Precision::Full };
     let mut halves = observation.indexes.iter().filter(|index| {
         index.service == IndexUse::Searches
             && index.state != IndexState::Invalid
@@ -275,28 +283,8 @@ pub(crate) fn may_want_half(observation: &Observation) -> bool {
     is_doubtful
         || rows >= EXACT_SCAN_ROWS
             && dimension <= Observation::MAX_DIMENSION
-            && (is_wide || full.estimated_bytes(rows, dimension) > graph_room(&observation.memory))
+            && (is_wide || graph::full_bytes(observation) > graph_room(&observation.memory))
             && !has_half
-}
-
-/// The HNSW parameters that should meet the target: the default, unless it was measured to miss it.
-fn graph(policy: &Policy, valid: &[&VectorIndex]) -> (IndexKind, &'static str) {
-    let falls_short = |index: &&&VectorIndex| {
-        index.measured.iter().any(|measured| {
-            measured.filtering == Filtering::None
-                && measured.depth == TARGET_DEPTH
-                && measured.target >= policy.recall_target
-                && measured.recall < policy.recall_target
-        })
-    };
-    let is_default = |index: &&&VectorIndex| index.definition.kind == GRAPHS[0];
-    if valid.iter().filter(is_default).any(|index| falls_short(&index)) {
-        return (GRAPHS[1], ", with more edges because one with fewer was measured below the target");
-    }
-    match valid.iter().find(|index| index.definition.kind == GRAPHS[1]) {
-        Some(_) => (GRAPHS[1], ""),
-        None => (GRAPHS[0], ""),
-    }
 }
 
 /// The number of results to which the recall target applies.
@@ -317,10 +305,7 @@ fn fits(index: &VectorIndex, wanted: IndexDefinition, alternative: Alternative) 
         (IndexKind::Ivfflat { lists: found }, IndexKind::Ivfflat { lists: wanted }) => {
             found <= wanted.saturating_mul(LISTS_TOLERANCE) && wanted <= found.saturating_mul(LISTS_TOLERANCE)
         }
-        (
-            IndexKind::Hnsw { m, ef_construction },
-            IndexKind::Hnsw { m: wanted_m, ef_construction: wanted_ef_construction },
-        ) => m >= wanted_m && ef_construction >= wanted_ef_construction,
+        (found @ IndexKind::Hnsw { .. }, wanted @ IndexKind::Hnsw { .. }) => graph::includes(found, wanted),
         (IndexKind::Hnsw { .. }, IndexKind::Ivfflat { .. }) => alternative == Alternative::Graph,
         (IndexKind::Ivfflat { .. }, IndexKind::Hnsw { .. }) => false,
     };
@@ -342,7 +327,7 @@ fn put_in_place(
     let remaining: Vec<&str> =
         observation.indexes.iter().map(|index| index.name.as_str()).filter(|name| !dropped(name)).collect();
     let temporary = temporary_name(&plan.table);
-    let name = match kept {
+    let mut name = match kept {
         Some(index) => index.name.clone(),
         None => free(&temporary, |name| remaining.contains(&name)),
     };
@@ -361,8 +346,20 @@ fn put_in_place(
     if kept.is_none() || name == temporary {
         let is_taken = |name: &str| remaining.contains(&name) && !replaced.contains(&name);
         let to = free(&final_name(&plan.table), is_taken);
-        plan.changes.push(IndexChange::Rename { from: name, to });
+        plan.changes.push(IndexChange::Rename { from: name, to: to.clone() });
+        name = to;
     }
+    if kept.is_none() {
+        plan.changes.extend(graph::lowering(&name, definition));
+    }
+}
+
+/// The new name of an index that `plan` renames.
+fn renamed(plan: &Plan) -> Option<String> {
+    plan.changes.iter().find_map(|change| match change {
+        IndexChange::Rename { to, .. } => Some(to.clone()),
+        IndexChange::Drop { .. } | IndexChange::Build { .. } | IndexChange::SetConstruction { .. } => None,
+    })
 }
 
 /// Whether the search parameters of the resulting index must be measured.
@@ -372,11 +369,8 @@ fn tuning(
     kept: Option<&VectorIndex>,
     policy: &Policy,
 ) -> Option<Tuning> {
-    let renamed = plan.changes.iter().find_map(|change| match change {
-        IndexChange::Rename { to, .. } => Some(to.clone()),
-        IndexChange::Drop { .. } | IndexChange::Build { .. } => None,
-    });
-    let (Some(index), rows) = (renamed.or_else(|| kept.map(|index| index.name.clone())), observation.rows)
+    let (Some(index), rows) =
+        (renamed(plan).or_else(|| kept.map(|index| index.name.clone())), observation.rows)
     else {
         return None;
     };
@@ -413,6 +407,9 @@ impl fmt::Display for Plan {
                     writeln!(f, "  build index `{name}`: {}", definition)?;
                 }
                 IndexChange::Rename { from, to } => writeln!(f, "  rename index `{from}` to `{to}`")?,
+                IndexChange::SetConstruction { name, ef_construction } => {
+                    writeln!(f, "  set ef_construction of index `{name}` to {ef_construction}, for inserts")?;
+                }
             }
         }
         match &self.tuning {

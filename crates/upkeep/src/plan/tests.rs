@@ -4,13 +4,16 @@ use expect_test::{Expect, expect};
 use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use store::postgres::{
     Table,
-    vector_index::{MeasuredSetting, Memory},
+    vector_index::{Filtering, MeasuredSetting, Memory},
 };
 use time::macros::datetime;
 
-use super::*;
+use super::{
+    graph::{DENSE_GRAPH, GRAPH, SPARSE_GRAPH},
+    *,
+};
 
-const HNSW: IndexKind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+const HNSW: IndexKind = GRAPH;
 
 fn index(name: &str, kind: IndexKind) -> VectorIndex {
     VectorIndex {
@@ -57,10 +60,16 @@ fn observation(rows: u64, indexes: Vec<VectorIndex>) -> Observation {
             maintenance_bytes: 1 << 30,
             machine_bytes: Some(16 << 30),
         },
+        cores: Some(2),
         pgvector: "0.8.6".to_owned(),
         is_iterative: true,
         exceeds_half: false,
     }
+}
+
+/// An HNSW index whose option is this.
+fn with_insert(ef_insert: u32) -> IndexKind {
+    IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert }
 }
 
 fn of_type(index_type: IndexType) -> Policy {
@@ -78,7 +87,18 @@ fn executed(mut observation: Observation, plan: &Plan, policy: &Policy) -> Obser
             IndexChange::Drop { name } => observation.indexes.retain(|index| index.name != *name),
             IndexChange::Build { name, definition } => {
                 assert!(observation.indexes.iter().all(|index| index.name != *name), "{plan}");
-                observation.indexes.push(VectorIndex { definition: *definition, ..index(name, HNSW) });
+                let mut definition = *definition;
+                if let IndexKind::Hnsw { ef_construction, ef_insert, .. } = &mut definition.kind {
+                    *ef_insert = *ef_construction;
+                }
+                observation.indexes.push(VectorIndex { definition, ..index(name, HNSW) });
+            }
+            IndexChange::SetConstruction { name, ef_construction } => {
+                let set = observation.indexes.iter_mut().find(|index| index.name == *name);
+                let IndexKind::Hnsw { ef_insert, .. } = &mut set.expect("it is there").definition.kind else {
+                    panic!("{plan}");
+                };
+                *ef_insert = *ef_construction;
             }
             IndexChange::Rename { from, to } => {
                 assert!(observation.indexes.iter().all(|index| index.name != *to), "{plan}");
@@ -110,10 +130,11 @@ fn small_tables_are_unchanged_and_large_ones_get_hnsw() {
         &observation(50_000, vec![]),
         auto,
         &expect![[r#"
-            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
               because hnsw reaches the recall of ivfflat in a fraction of the time
-              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 200 (inserts with 64)
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              set ef_construction of index `queries_panopticon_vector` to 64, for inserts
               measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
@@ -137,11 +158,12 @@ fn migration_gets_ivfflat_which_hnsw_replaces_later() {
         &observation(50_000, vec![lists]),
         &Policy::default(),
         &expect![[r#"
-            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
               because hnsw reaches the recall of ivfflat in a fraction of the time
-              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 200 (inserts with 64)
               drop index `queries_panopticon_vector`
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              set ef_construction of index `queries_panopticon_vector` to 64, for inserts
               measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
@@ -179,13 +201,14 @@ fn indexes_left_by_crashes_are_dropped_or_completed() {
         &observation(50_000, vec![old.clone(), unfinished.clone()]),
         &Policy::default(),
         &expect![[r#"
-            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
               because the build of index `queries_panopticon_vector_new` never finished
               because hnsw reaches the recall of ivfflat in a fraction of the time
               drop index `queries_panopticon_vector_new`
-              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 200 (inserts with 64)
               drop index `queries_panopticon_vector`
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              set ef_construction of index `queries_panopticon_vector` to 64, for inserts
               measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
@@ -194,7 +217,7 @@ fn indexes_left_by_crashes_are_dropped_or_completed() {
         &observation(50_000, vec![old, finished]),
         &Policy::default(),
         &expect![[r#"
-            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
               because hnsw reaches the recall of ivfflat in a fraction of the time
               because index `queries_panopticon_vector` only slows down writes, given `queries_panopticon_vector_new`
               drop index `queries_panopticon_vector`
@@ -219,16 +242,23 @@ fn memory_write_rate_and_dimension_affect_the_plan() {
     let mut small_machine = observation(1_000_000, vec![]);
     small_machine.memory.machine_bytes = Some(3 << 30);
     let wanted = |observation: &Observation| plan(observation, &Policy::default()).wanted.to_string();
-    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64, in half precision");
+    assert_eq!(
+        wanted(&small_machine),
+        "hnsw with m 16, ef_construction 200 (inserts with 64), in half precision"
+    );
     small_machine.memory.machine_bytes = Some(1 << 30);
     assert_eq!(wanted(&small_machine), "ivfflat with 1000 lists");
-    let mut thorough = index("i", GRAPHS[1]);
+    let mut thorough = index("i", DENSE_GRAPH);
     thorough.measured = vec![measured(0.98, 0.99, 100_000)];
     let mut tight = observation(100_000, vec![thorough]);
     tight.memory.machine_bytes = Some(256 << 20);
-    assert_eq!(wanted(&tight), "hnsw with m 16, ef_construction 64, in half precision");
+    assert_eq!(wanted(&tight), "hnsw with m 16, ef_construction 200 (inserts with 64), in half precision");
     small_machine.memory.machine_bytes = None;
-    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64", "the configured type is used");
+    assert_eq!(
+        wanted(&small_machine),
+        "hnsw with m 16, ef_construction 200 (inserts with 64)",
+        "the configured type is used"
+    );
 
     let mut busy = observation(50_000, vec![]);
     busy.writes_per_second = Some(301.0);
@@ -238,7 +268,7 @@ fn memory_write_rate_and_dimension_affect_the_plan() {
 
     let mut wide = observation(50_000, vec![]);
     wide.table.dimension = 2_001;
-    assert_eq!(wanted(&wide), "hnsw with m 16, ef_construction 64, in half precision");
+    assert_eq!(wanted(&wide), "hnsw with m 16, ef_construction 200 (inserts with 64), in half precision");
     wide.table.dimension = 4_001;
     assert_eq!(wanted(&wide), "no index, because none supports so many dimensions");
 }
@@ -258,8 +288,73 @@ fn settings_are_measured_again_and_an_hnsw_index_below_target_gets_more_edges() 
         "the table had 25000 rows when they were measured"
     );
     let short = with(measured(0.98, 0.97, 50_000));
-    assert_eq!(short.wanted.to_string(), "hnsw with m 32, ef_construction 200", "{short}");
+    assert_eq!(short.wanted.to_string(), "hnsw with m 32, ef_construction 200 (inserts with 64)", "{short}");
     assert!(short.built().is_some(), "{short}");
+}
+
+#[test]
+fn index_is_built_with_fewer_candidates_where_more_would_take_over_an_hour() {
+    let wanted = |rows, cores| {
+        let mut large = observation(rows, vec![]);
+        (large.cores, large.memory.machine_bytes) = (cores, Some(1 << 40));
+        plan(&large, &Policy::default()).wanted
+    };
+    let of = |kind| TargetIndex::Index(IndexDefinition { kind, precision: Precision::Full });
+    assert_eq!(wanted(1_000_000, Some(2)), of(GRAPH));
+    assert_eq!(wanted(10_000_000, Some(2)), of(SPARSE_GRAPH));
+    assert_eq!(wanted(10_000_000, Some(16)), of(GRAPH));
+    assert_eq!(wanted(1_000_000, None), of(GRAPH));
+    assert_eq!(wanted(3_000_000, None), of(SPARSE_GRAPH), "a server elsewhere may have one core");
+}
+
+#[test]
+fn index_built_with_fewer_candidates_is_rebuilt_where_it_pays() {
+    let with = |measured: Vec<MeasuredSetting>| {
+        let sparse = VectorIndex { measured, ..index("queries_embedding_idx", SPARSE_GRAPH) };
+        plan(&observation(100_000, vec![sparse]), &Policy::default())
+    };
+    let of = |candidates| MeasuredSetting { candidates, ..measured(0.98, 0.99, 100_000) };
+    let unknown = with(vec![]);
+    assert!(unknown.changes.is_empty() && unknown.tuning.is_some(), "first it is measured: {unknown}");
+    assert!(with(vec![of(40)]).is_empty(), "{}", with(vec![of(40)]));
+    assert_eq!(with(vec![of(41)]).built().expect("it is rebuilt").kind, GRAPH);
+    let short = with(vec![measured(0.98, 0.97, 100_000)]);
+    assert_eq!(short.built().expect("it is rebuilt").kind, GRAPH, "{short}");
+    let sparse = VectorIndex { measured: vec![of(90)], ..index("i", SPARSE_GRAPH) };
+    let mut large = observation(10_000_000, vec![sparse]);
+    large.indexes[0].measured[0].rows = 10_000_000;
+    large.memory.machine_bytes = Some(1 << 40);
+    assert!(plan(&large, &Policy::default()).is_empty(), "it would take over an hour");
+}
+
+#[test]
+fn option_of_a_killed_build_or_rebuild_is_lowered() {
+    let with = |name: &str, kind: IndexKind| {
+        let left = VectorIndex { measured: vec![measured(0.98, 0.99, 50_000)], ..index(name, kind) };
+        plan(&observation(50_000, vec![left]), &Policy::default())
+    };
+    let built = IndexKind::Hnsw { m: 16, ef_construction: 200, ef_insert: 200 };
+    expect![[r#"
+        table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
+          because hnsw reaches the recall of ivfflat in a fraction of the time
+          because `queries_panopticon_vector` still has the ef_construction of its build, with which inserts take longer
+          set ef_construction of index `queries_panopticon_vector` to 64, for inserts
+    "#]]
+    .assert_eq(&with("queries_panopticon_vector", built).to_string());
+    let lowered = |name: &str| {
+        let change = IndexChange::SetConstruction { name: name.to_owned(), ef_construction: 64 };
+        vec![change]
+    };
+    let rebuilt = with("queries_panopticon_vector", with_insert(200));
+    assert_eq!(rebuilt.changes, lowered("queries_panopticon_vector"), "{rebuilt}");
+    let renamed = with("queries_panopticon_vector_new", built);
+    assert_eq!(renamed.changes[1..], lowered("queries_panopticon_vector"), "{renamed}");
+    assert!(with("queries_panopticon_vector", with_insert(128)).is_empty(), "an operator has set it");
+    assert!(with("own", built).is_empty(), "an operator has built it");
+    let mut small = observation(100, vec![index("queries_panopticon_vector", built)]);
+    assert_eq!(plan(&small, &Policy::default()).changes, lowered("queries_panopticon_vector"));
+    small.indexes[0].state = IndexState::Building;
+    assert!(plan(&small, &Policy::default()).is_empty());
 }
 
 #[test]
@@ -283,7 +378,13 @@ fn indexes_for_other_purposes_are_kept_and_type_none_drops_ours() {
 fn executed_plan_leaves_nothing_to_do_and_always_an_index() {
     let kind = prop_oneof![
         (1..300_u32).prop_map(|lists| IndexKind::Ivfflat { lists }),
-        select(vec![HNSW, GRAPHS[1], IndexKind::Hnsw { m: 8, ef_construction: 32 }]),
+        select(vec![
+            HNSW,
+            SPARSE_GRAPH,
+            with_insert(200),
+            DENSE_GRAPH,
+            IndexKind::Hnsw { m: 8, ef_construction: 32, ef_insert: 32 }
+        ]),
     ];
     let recalls = proptest::collection::vec((select(vec![0.95, 0.98]), 0.9..1.0, 1..200_000_u64), 0..2);
     let found = (

@@ -29,6 +29,9 @@ impl IndexProgress {
                         (format!("building index `{name}`: {definition}"), Some(("indexing", "rows")))
                     }
                     IndexChange::Rename { from, to } => (format!("renaming index `{from}` to `{to}`"), None),
+                    IndexChange::SetConstruction { name, ef_construction } => {
+                        (format!("setting ef_construction of index `{name}` to {ef_construction}"), None)
+                    }
                 };
                 self.step(&line, verb);
             }

@@ -570,7 +570,7 @@ mod tests {
         check(&nearest, &expect_file!["golden/nearest_of_runs.sql"]);
         let ivfflat = IndexDefinition { kind: IndexKind::Ivfflat { lists: 20 }, precision: Precision::Full };
         let hnsw = IndexDefinition {
-            kind: IndexKind::Hnsw { m: 16, ef_construction: 64 },
+            kind: IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 },
             precision: Precision::Half,
         };
         let created = vector_index::create_vector_index(queries, "new", ivfflat, Build::Concurrently, None);
@@ -579,6 +579,8 @@ mod tests {
         let created = vector_index::create_vector_index(wide, "new", hnsw, Build::Alone, schema);
         check(&created, &expect_file!["golden/create_hnsw_half.sql"]);
         check(&vector_index::rename_index("new", "odd \"name\""), &expect_file!["golden/rename_index.sql"]);
+        let lowered = vector_index::set_ef_construction("odd \"name\"", 64);
+        check(&lowered, &expect_file!["golden/set_ef_construction.sql"]);
         check(&vector_index::sample_embeddings(wide), &expect_file!["golden/sample_embeddings.sql"]);
         let nearest = vector_index::nearest_of_share(queries, Precision::Full);
         check(&nearest, &expect_file!["golden/nearest_of_share.sql"]);

@@ -59,7 +59,7 @@ pub(crate) fn create_vector_index(
     };
     let (method, options) = match definition.kind {
         IndexKind::Ivfflat { lists } => ("ivfflat", format!("lists = {lists}")),
-        IndexKind::Hnsw { m, ef_construction } => {
+        IndexKind::Hnsw { m, ef_construction, .. } => {
             ("hnsw", format!("m = {m}, ef_construction = {ef_construction}"))
         }
     };
@@ -74,6 +74,11 @@ with ({options})",
 /// Renames an index.
 pub(crate) fn rename_index(from: &str, to: &str) -> Sql {
     trusted(format!("alter index {} rename to {}", quoted(from), quoted(to)))
+}
+
+/// Sets the option `ef_construction` of an HNSW index, which inserts and rebuilds use.
+pub(crate) fn set_ef_construction(name: &str, ef_construction: u32) -> Sql {
+    trusted(format!("alter index {} set (ef_construction = {ef_construction})", quoted(name)))
 }
 
 /// Makes the server end a statement of this session when the client disconnects, if its system supports it: an

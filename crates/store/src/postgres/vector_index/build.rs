@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use super::{IndexDefinition, IndexKind, Precision, observe::meminfo_kb};
+use super::{
+    IndexDefinition, IndexKind, Precision,
+    observe::{cores, meminfo_kb},
+};
 use crate::{
     Error,
     postgres::{
@@ -52,6 +55,13 @@ pub enum IndexChange {
         /// The new name, which must be unused by then.
         to: String,
     },
+    /// Set the option `ef_construction` of an HNSW index, and record how it was built.
+    SetConstruction {
+        /// Its name.
+        name: String,
+        /// The option.
+        ef_construction: u32,
+    },
 }
 
 /// The number of parallel workers of an index build.
@@ -68,8 +78,9 @@ pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 impl Database {
     /// Makes `changes` to the vector indexes of `table`, which has about `rows` rows, in order; the caller holds the
-    /// lock on the table's indexes ([`lock_indexes`](Self::lock_indexes)). They are one transaction unless they are
-    /// made concurrently: then the changes before an error are kept, and a build that fails leaves an invalid index.
+    /// lock on the table's indexes ([`lock_indexes`](Self::lock_indexes)). They are one transaction, except for options,
+    /// unless they are made concurrently: then the changes before an error are kept, and a build that fails leaves an
+    /// invalid index.
     ///
     /// # Errors
     /// When one of them fails.
@@ -81,12 +92,15 @@ impl Database {
         build: Build,
         progress: BuildProgress<'_>,
     ) -> Result<(), Error> {
+        let is_of_relations = |change: &IndexChange| !matches!(change, IndexChange::SetConstruction { .. });
         // Concurrent changes are separate, so that completed ones are kept.
-        let parts: Vec<&[IndexChange]> = match build {
-            Build::Alone => vec![changes],
-            Build::Concurrently => changes.chunks(1).collect(),
-        };
+        let parts = changes
+            .chunk_by(|one, other| build == Build::Alone && is_of_relations(one) && is_of_relations(other));
         for part in parts {
+            if let [IndexChange::SetConstruction { name, ef_construction }] = part {
+                self.lower_ef_construction(table, name, *ef_construction).await?;
+                continue;
+            }
             let built = self.change_with((table, rows), part, build, Workers::Parallel, progress).await;
             self.or_without_workers(table, built, async || {
                 // The invalid index of a concurrent build that failed.
@@ -112,18 +126,20 @@ impl Database {
             IndexChange::Build { definition, .. } => {
                 build_memory_kb(*definition, rows, table.dimension, self.free_memory_kb())
             }
-            IndexChange::Drop { .. } | IndexChange::Rename { .. } => 0,
+            IndexChange::Drop { .. } | IndexChange::Rename { .. } | IndexChange::SetConstruction { .. } => 0,
         });
         let needed_kb = needed_kb.max().unwrap_or(0);
         let schema = self.vector_schema();
         let statements = changes
             .iter()
-            .map(|change| match change {
-                IndexChange::Drop { name } => sql::drop_index(name, build),
+            .filter_map(|change| match change {
+                IndexChange::Drop { name } => Some(sql::drop_index(name, build)),
                 IndexChange::Build { name, definition } => {
-                    create_vector_index(table, name, *definition, build, schema.as_deref())
+                    Some(create_vector_index(table, name, *definition, build, schema.as_deref()))
                 }
-                IndexChange::Rename { from, to } => rename_index(from, to),
+                IndexChange::Rename { from, to } => Some(rename_index(from, to)),
+                // In a transaction of its own.
+                IndexChange::SetConstruction { .. } => None,
             })
             .collect();
         self.build_watched((table, rows), (needed_kb, workers), statements, build, progress).await
@@ -152,9 +168,9 @@ impl Database {
         .await
     }
 
-    /// Rebuilds the index `name` of `table`, without the entries of dead rows, while it is in use; the caller holds
-    /// the lock on the table's indexes. If it is killed, it leaves an invalid index with the suffix `_ccnew` or
-    /// `_ccold`.
+    /// Rebuilds the index `name` of `table` with its definition, without the entries of dead rows, while it is in use;
+    /// the caller holds the lock on the table's indexes. If it is killed, it leaves an invalid index with the suffix
+    /// `_ccnew` or `_ccold`, or the option with which the index is built.
     ///
     /// # Errors
     /// When a statement fails.
@@ -172,12 +188,19 @@ impl Database {
             let settings = (needed_kb, workers);
             self.build_watched((table, rows), settings, statements, Build::Concurrently, progress).await
         };
+        if let IndexKind::Hnsw { ef_construction, .. } = definition.kind {
+            self.set_ef_construction(table, name, ef_construction).await?;
+        }
         let rebuilt = rebuild(Workers::Parallel).await;
-        self.or_without_workers(table, rebuilt, async || {
+        let rebuilt = self.or_without_workers(table, rebuilt, async || {
             self.drop_leftovers(table).await?;
             rebuild(Workers::Without).await
-        })
-        .await
+        });
+        let rebuilt = rebuilt.await;
+        if let IndexKind::Hnsw { ef_insert, .. } = definition.kind {
+            self.lower_ef_construction(table, name, ef_insert).await?;
+        }
+        rebuilt
     }
 
     /// Runs `again`, with a warning, if `done` failed because the server has too little shared memory.
@@ -283,7 +306,9 @@ impl Database {
             all.push(sql::set_build_memory(build, memory_kb));
         }
         match workers {
-            Workers::Parallel if needed_kb > 0 => all.push(sql::set_build_workers(build, build_workers())),
+            Workers::Parallel if needed_kb > 0 => {
+                all.push(sql::set_build_workers(build, cores().min(MAX_BUILD_WORKERS)))
+            }
             Workers::Parallel => {}
             Workers::Without => all.push(sql::set_build_workers(build, 0)),
         }
@@ -355,10 +380,6 @@ impl Database {
     fn free_memory_kb(&self) -> Option<u64> {
         if self.is_local() { meminfo_kb("MemAvailable:") } else { None }
     }
-}
-
-fn build_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_BUILD_WORKERS)
 }
 
 /// An error with its causes, on one line.
@@ -438,7 +459,7 @@ mod tests {
 
     #[test]
     fn hnsw_build_gets_the_memory_of_the_index_but_not_all_that_is_free() {
-        let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+        let kind = IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 };
         let full = IndexDefinition { kind, precision: Precision::Full };
         let needed = build_memory_kb(full, 100_000, 384, Some(100 << 20));
         assert!((200 << 10..400 << 10).contains(&needed), "{needed}");
@@ -450,7 +471,7 @@ mod tests {
     fn sizes_are_near_those_that_were_measured() {
         // 50,000 vectors of 384 components: 98 MB in a graph; 20,000 of half precision: 22 MB, of full 39 MB.
         let size = |precision, rows| {
-            let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+            let kind = IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 };
             IndexDefinition { kind, precision }.estimated_bytes(rows, 384) >> 20
         };
         assert!((78..=117).contains(&size(Precision::Full, 50_000)), "{}", size(Precision::Full, 50_000));

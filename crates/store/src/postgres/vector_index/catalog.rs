@@ -3,7 +3,9 @@
 use sqlx::PgConnection;
 
 use super::{
-    IndexDefinition, IndexKind, IndexState, IndexUse, Precision, VectorIndex, measured::measured_settings,
+    IndexDefinition, IndexKind, IndexState, IndexUse, Precision, VectorIndex,
+    construction::{DEFAULT_EF_CONSTRUCTION, built_with},
+    measured::measured_settings,
 };
 use crate::{
     Error,
@@ -13,7 +15,6 @@ use crate::{
 /// pgvector's defaults, for indexes that do not set the parameters.
 const DEFAULT_LISTS: u32 = 100;
 const DEFAULT_M: u32 = 16;
-const DEFAULT_EF_CONSTRUCTION: u32 = 64;
 
 /// The vector indexes of `table`, by name.
 pub(super) async fn existing(
@@ -61,6 +62,7 @@ pub(super) async fn existing(
     .await
     .during("read the vector indexes of a table")?;
     let mut settings = measured_settings(connection, table).await?;
+    let built = built_with(connection, table).await?;
     let option = |found: Option<i32>, default: u32| found.map_or(default, i32::unsigned_abs);
     Ok(rows
         .into_iter()
@@ -76,10 +78,9 @@ pub(super) async fn existing(
             let kind = if row.is_ivfflat {
                 IndexKind::Ivfflat { lists: option(row.lists, DEFAULT_LISTS) }
             } else {
-                IndexKind::Hnsw {
-                    m: option(row.m, DEFAULT_M),
-                    ef_construction: option(row.ef_construction, DEFAULT_EF_CONSTRUCTION),
-                }
+                let ef_insert = option(row.ef_construction, DEFAULT_EF_CONSTRUCTION);
+                let ef_construction = built.get(&row.build).copied().unwrap_or(ef_insert);
+                IndexKind::Hnsw { m: option(row.m, DEFAULT_M), ef_construction, ef_insert }
             };
             let state = match (row.is_valid, row.is_building) {
                 (true, _) => IndexState::Valid,

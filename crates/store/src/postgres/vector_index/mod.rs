@@ -5,6 +5,7 @@
 
 mod build;
 mod catalog;
+mod construction;
 mod index;
 mod measured;
 mod observe;

@@ -52,6 +52,8 @@ pub struct Observation {
     pub observed_at: PrimitiveDateTime,
     /// Memory of the server.
     pub memory: Memory,
+    /// Cores of the server's machine, if it seems to be this one.
+    pub cores: Option<usize>,
     /// pgvector's version.
     pub pgvector: String,
     /// Whether it supports iterative index scans (0.8 and later).
@@ -148,6 +150,7 @@ impl Database {
                     maintenance_bytes: statistics.maintenance.unsigned_abs(),
                     machine_bytes: machine_bytes(self),
                 },
+                cores: self.is_local().then(cores),
                 pgvector: pgvector_version(connection).await?.expect("a table with vectors needs it"),
                 is_iterative: has_iterative_scan(connection).await?,
                 exceeds_half: false,
@@ -266,6 +269,11 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
             })
         })
         .collect()
+}
+
+/// Cores of this machine.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A number from `/proc/meminfo`; `None` if the file does not exist.

@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn settings_are_the_measured_ones_and_grow_with_the_limit() {
         let setting = |depth, candidates| measured(Filtering::None, depth, candidates);
-        let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+        let kind = IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 };
         let index = SearchedIndex {
             precision: Precision::Full,
             rows: 20_000,
@@ -244,7 +244,7 @@ mod tests {
             is_iterative: true,
             indexes: vec![(kind, vec![setting(10, candidates), setting(100, 1_000)])],
         };
-        let graph = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+        let graph = IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 };
         // 4,427 of the rows match at the least: 23 of 520 candidates, 17 of 400.
         assert!(with(graph, 520).single_pass_suffices(10) && !with(graph, 400).single_pass_suffices(10));
         assert!(!with(graph, 520).single_pass_suffices(100));

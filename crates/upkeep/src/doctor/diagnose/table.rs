@@ -161,7 +161,7 @@ fn indexes(examined: &TableExamination, policy: &Policy) -> Option<Finding> {
     let other_changes = plan.changes.iter().any(|change| match change {
         // A leftover index is a separate finding.
         IndexChange::Drop { name } => !examined.facts.invalid_indexes.contains(name),
-        IndexChange::Build { .. } | IndexChange::Rename { .. } => true,
+        IndexChange::Build { .. } | IndexChange::Rename { .. } | IndexChange::SetConstruction { .. } => true,
     });
     if other_changes {
         let what = format!("its vector index differs from the planned one, {}: {why}", plan.wanted);

@@ -10,7 +10,7 @@ use super::{
     observe::{Expired, Migration, Observed, ObservedTable, Vectors},
 };
 use crate::{
-    plan::{EXACT_SCAN_ROWS, Tuning},
+    plan::{EXACT_SCAN_ROWS, Tuning, rebuilt},
     policy::Policy,
 };
 use store::postgres::{
@@ -66,11 +66,11 @@ pub struct SkippedTable {
 pub enum Action {
     /// Deletes expired rows.
     Expire(Expired),
-    /// Rebuilds a vector index with the same definition.
+    /// Rebuilds a vector index.
     Reindex {
         /// Its name.
         index: String,
-        /// Its definition.
+        /// Its definition afterwards.
         definition: IndexDefinition,
     },
     /// Removes dead rows and their index entries, and refreshes statistics.
@@ -182,7 +182,8 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
         } else {
             let dead = vacuum.as_ref().filter(|_| planned.built().is_none());
             if let Some((dead, reason)) = dead.and_then(|_| dead_graph(vectors, health)) {
-                let (index, definition) = (dead.name.clone(), dead.definition);
+                let index = dead.name.clone();
+                let definition = rebuilt(dead, &vectors.observation, policy);
                 let tuning = Tuning { index: index.clone(), reason: "it is rebuilt".to_owned() };
                 planned.tuning.get_or_insert(tuning);
                 actions.push((Action::Reindex { index, definition }, reason));

@@ -15,7 +15,7 @@ use super::*;
 use crate::{plan::TargetIndex, policy::IndexType};
 
 const NOW: time::PrimitiveDateTime = datetime!(2026-02-01 12:00);
-const HNSW: IndexKind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+const HNSW: IndexKind = IndexKind::Hnsw { m: 16, ef_construction: 64, ef_insert: 64 };
 
 fn health(name: &str, rows: u64, dead_rows: u64) -> TableHealth {
     TableHealth {
@@ -85,6 +85,7 @@ fn queries(rows: u64, dead_rows: u64, kind: Option<IndexKind>) -> ObservedTable 
             maintenance_bytes: 1 << 30,
             machine_bytes: Some(16 << 30),
         },
+        cores: Some(2),
         pgvector: "0.8.6".to_owned(),
         is_iterative: true,
         exceeds_half: false,
@@ -139,7 +140,7 @@ fn dead_rows_are_vacuumed_before_autovacuum_and_an_hnsw_index_with_many_is_rebui
     check(
         &of(vec![queries(20_000, 5_000, Some(IndexKind::Ivfflat { lists: 20 }))]),
         &expect![[r#"
-            queries: build an index, hnsw with m 16, ef_construction 64, because hnsw reaches the recall of ivfflat in a fraction of the time
+            queries: build an index, hnsw with m 16, ef_construction 200 (inserts with 64), because hnsw reaches the recall of ivfflat in a fraction of the time
             queries: vacuum, because there are 5000 dead rows and 20000 live ones: searches cannot wait for autovacuum
         "#]],
     );
@@ -343,6 +344,13 @@ fn executed(mut observed: Observed, plan: &Plan) -> Observed {
                             measured: Vec::new(),
                             ..index(HNSW, rows)
                         }),
+                        IndexChange::SetConstruction { name, ef_construction: set } => {
+                            let set_in = observation.indexes.iter_mut().find(|index| index.name == *name);
+                            let definition = &mut set_in.expect("it is there").definition;
+                            if let IndexKind::Hnsw { ef_insert, .. } = &mut definition.kind {
+                                *ef_insert = *set;
+                            }
+                        }
                         IndexChange::Rename { from, to } => {
                             let renamed = observation.indexes.iter_mut().find(|index| index.name == *from);
                             renamed.expect("it is there").name.clone_from(to);
@@ -369,7 +377,7 @@ fn plan_after_an_executed_plan_is_empty() {
     let kinds = vec![
         None,
         Some(HNSW),
-        Some(IndexKind::Hnsw { m: 32, ef_construction: 200 }),
+        Some(IndexKind::Hnsw { m: 32, ef_construction: 200, ef_insert: 200 }),
         Some(IndexKind::Ivfflat { lists: 10 }),
         Some(IndexKind::Ivfflat { lists: 300 }),
     ];

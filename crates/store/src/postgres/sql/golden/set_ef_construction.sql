@@ -1,0 +1,1 @@
+alter index "odd ""name""" set (ef_construction = 64);
