@@ -155,7 +155,7 @@ fn inconsistent_collections_and_records_are_reported() {
     expect![[r#"
         collection_unreadable: expected a unique UUID as the id of collection `again`, found `bbbbbbbb-0000-4000-8000-000000000002`; skipping the collection
         collection_unreadable: expected a unique UUID as the id of collection `nameless`, found `not a uuid`; skipping the collection
-        orphan_records: 2 records of 2 collections that are missing in `chroma-collections.parquet` are not read: `` (1), `not a uuid` (1)
+        orphan_records: 2 records are not read, because `chroma-collections.parquet` does not list their collection: no collection id (1: ``), `not a uuid` (1: `1`)
         configuration_unreadable: the collection's metadata has a value that cannot be represented (Metadata("o"), NotRepresentable): `{\"hnsw:space\": \"manhattan\", \"o\": {}}`
         space_unknown: expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `manhattan`; ignoring it
         name_not_utf8: the name of the collection is not UTF-8, shown as `�`
@@ -176,7 +176,7 @@ fn inconsistent_collections_and_records_are_reported() {
     assert_eq!(damaged.collections().len(), 1);
     assert!(damaged.warnings().iter().any(|warning| warning.code == chroma::WarningCode::CollectionsLost));
     expect![[r#"
-        orphan_records: 2 records of 2 collections that are missing in `chroma-collections.parquet` are not read: `` (1), `not a uuid` (1)
+        orphan_records: 2 records are not read, because `chroma-collections.parquet` does not list their collection: no collection id (1: ``), `not a uuid` (1: `1`)
         collections_lost: its entry is lost; using its id as its name, and its distance space is unknown"#]].assert_eq(&warnings(&directory));
 
     // Without records the collections are empty.

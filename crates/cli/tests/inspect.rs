@@ -330,3 +330,19 @@ fn directory_without_records_says_so() {
     assert_eq!(ended.code, 0);
     assert!(ended.stdout.ends_with("\n\nThere are no collections.\n"), "{ended:?}");
 }
+
+#[test]
+fn records_of_unlisted_collections_are_named() {
+    let (Some(folder), Some(other)) = (fixture("0.3.29"), fixture("0.3.29")) else { return };
+    let (source, live) = (folder.path().join("basic"), other.path().join("live"));
+    let name = "chroma-collections.parquet";
+    std::fs::copy(live.join(name), source.join(name)).expect("the list of another directory");
+    let ended = inspect(&source, &[]);
+    let text = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let warning =
+        "records are not read, because `chroma-collections.parquet` does not list their collection: `";
+    assert!(text.contains(warning) && !text.contains("left over"), "{ended:?}");
+    let json: Value = serde_json::from_str(&inspect(&source, &["--json"]).stdout).expect("JSON");
+    let warnings = json["warnings"].as_array().expect("a list");
+    assert!(warnings.iter().any(|warning| warning["code"] == "orphan_records"), "{json}");
+}

@@ -132,6 +132,31 @@ impl Embeddings {
         dimensions
     }
 
+    /// The ids of the first records of `rows`, at most `limit`; fewer if they cannot be decoded.
+    pub(super) fn first_ids(&self, rows: &Rows, limit: usize) -> Vec<Box<[u8]>> {
+        self.file.begin_operation();
+        let mut ids: Vec<Box<[u8]>> = Vec::new();
+        for runs in rows.runs.chunk_by(|a, b| a.group == b.group) {
+            // Only examples for a warning, which also has the number of records.
+            let _undecodable = self.file.decode("the ids", || {
+                let Some(Run { group, .. }) = runs.first() else { return Ok(()) };
+                let mut column = self.file.open_texts(*group, self.columns.id)?;
+                for run in runs {
+                    match (limit - ids.len()) as u64 {
+                        0 => break,
+                        missing => column.read(run.first, run.count.min(missing) as usize)?,
+                    }
+                    ids.extend(column.texts().map(|id| id.unwrap_or_default().into()));
+                }
+                Ok(())
+            });
+            if ids.len() >= limit {
+                break;
+            }
+        }
+        ids
+    }
+
     fn scan_owners(&self) -> Result<HashMap<Box<[u8]>, Rows>, Error> {
         self.file.decode("the collections of the records", || {
             let mut owners: HashMap<Box<[u8]>, Rows> = HashMap::new();

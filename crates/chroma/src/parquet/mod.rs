@@ -37,8 +37,10 @@ use read::Reader;
 /// The files of such a directory. Chroma writes both on `persist` and at exit.
 pub(crate) const FILES: [&str; 2] = [COLLECTIONS, EMBEDDINGS];
 
-/// How many collections a warning about orphan records names.
+/// How many collections, and how many records of each, a warning about orphan records names.
 const ORPHAN_EXAMPLES: usize = 3;
+/// Characters of a name in that warning.
+const SHOWN_CHARACTERS: usize = 80;
 
 /// The open files of a persist directory.
 pub(crate) struct ParquetDirectory {
@@ -100,7 +102,10 @@ impl ParquetDirectory {
         }
         let positions = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
         let directory = Self { path: path.to_owned(), embeddings, collections, positions };
-        warnings.extend(orphans_warning(directory.orphans()));
+        let orphans = directory.orphans();
+        if let Some(embeddings) = directory.embeddings.as_ref().filter(|_| !orphans.is_empty()) {
+            warnings.push(orphans_warning(embeddings, orphans));
+        }
         Ok((directory, warnings))
     }
 
@@ -160,23 +165,28 @@ impl ParquetDirectory {
     }
 }
 
-/// Warns about records that belong to no collection of the directory.
-fn orphans_warning(mut orphans: Vec<(&[u8], &Rows)>) -> Option<Warning> {
-    if orphans.is_empty() {
-        return None;
-    }
+/// Warns about records that belong to no collection of the directory: names the collections with the most of them, and
+/// some of their records.
+fn orphans_warning(embeddings: &Embeddings, mut orphans: Vec<(&[u8], &Rows)>) -> Warning {
     orphans.sort_unstable_by_key(|(owner, rows)| (Reverse(rows.count), *owner));
     let records: u64 = orphans.iter().map(|(_, rows)| rows.count).sum();
+    let quoted = |name: &[u8]| {
+        let name: String = String::from_utf8_lossy(name).chars().take(SHOWN_CHARACTERS).collect();
+        format!("`{name}`")
+    };
+    let list = |names: &[String], all: u64| {
+        format!("{}{}", names.join(", "), if all > names.len() as u64 { ", …" } else { "" })
+    };
     let name = |(owner, rows): &(&[u8], &Rows)| {
-        let owner: String = String::from_utf8_lossy(owner).chars().take(80).collect();
-        format!("`{owner}` ({})", rows.count)
+        let owner = if owner.is_empty() { "no collection id".to_owned() } else { quoted(owner) };
+        let ids: Vec<String> =
+            embeddings.first_ids(rows, ORPHAN_EXAMPLES).iter().map(|id| quoted(id)).collect();
+        format!("{owner} ({}: {})", rows.count, list(&ids, rows.count))
     };
     let examples: Vec<String> = orphans.iter().take(ORPHAN_EXAMPLES).map(name).collect();
-    let more = if orphans.len() > examples.len() { ", …" } else { "" };
     let message = format!(
-        "{records} records of {} collections that are missing in `{COLLECTIONS}` are not read: {}{more}",
-        orphans.len(),
-        examples.join(", ")
+        "{records} records are not read, because `{COLLECTIONS}` does not list their collection: {}",
+        list(&examples, orphans.len() as u64)
     );
-    Some(Warning::new(WarningCode::OrphanRecords, message))
+    Warning::new(WarningCode::OrphanRecords, message)
 }

@@ -30,8 +30,9 @@ pub(super) fn to_text(report: &Report, width: usize) -> String {
         lines.push(String::new());
         lines.extend(collections(report, width));
     }
-    let odd: Vec<&Warning> =
-        report.warnings.iter().filter(|warning| !DESCRIBED.contains(&warning.code)).collect();
+    let is_described =
+        |warning: &&Warning| describes_orphans(&report.description) && DESCRIBED.contains(&warning.code);
+    let odd: Vec<&Warning> = report.warnings.iter().filter(|warning| !is_described(warning)).collect();
     if !odd.is_empty() {
         lines.push(String::new());
         lines.extend(odd.into_iter().flat_map(|odd| warning(odd, width, "")));
@@ -73,8 +74,16 @@ fn description(description: &Description) -> Vec<String> {
             );
         }
     }
-    lines.extend(orphans.as_ref().and_then(leftovers));
+    if describes_orphans(description) {
+        lines.extend(orphans.as_ref().and_then(leftovers));
+    }
     lines
+}
+
+/// Whether the description states the data without a collection. Chroma 0.3 leaves nothing behind when it drops a
+/// collection: there it is a fault of the directory, of which a warning names the records.
+fn describes_orphans(description: &Description) -> bool {
+    description.kind != "parquet"
 }
 
 fn leftovers(orphans: &Orphans) -> Option<String> {
