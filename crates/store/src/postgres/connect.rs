@@ -403,6 +403,23 @@ impl Database {
         self.shares.begin_large().await
     }
 
+    /// Reads a small answer, or if it is too large, a large one, when a permit for that is free.
+    ///
+    /// # Errors
+    /// That of `read`, and [`StorageError::Busy`] when the process uses too much memory.
+    pub(super) async fn in_turn<T, F: Future<Output = Result<T, StorageError>>>(
+        &self,
+        read: impl Fn(AnswerSize) -> F,
+    ) -> Result<T, StorageError> {
+        match read(AnswerSize::Small).await {
+            Err(StorageError::TooLarge) => {
+                let _turn = self.begin_large().await?;
+                read(AnswerSize::Large).await
+            }
+            answer => answer,
+        }
+    }
+
     /// A connection of the service's share; the time-out is that of the pool.
     async fn permit(&self) -> sqlx::Result<Option<Permit>> {
         let Some(share) = &self.share else { return Ok(None) };

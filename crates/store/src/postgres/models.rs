@@ -44,13 +44,7 @@ impl Database {
     /// # Errors
     /// [`StorageError::TooLarge`] when they have more bytes than an answer may; when the statement fails.
     pub async fn registered_models(&self) -> Result<Vec<RegisteredModel>, StorageError> {
-        match self.models_within(AnswerSize::Small).await {
-            Err(StorageError::TooLarge) => {
-                let _turn = self.begin_large().await?;
-                self.models_within(AnswerSize::Large).await
-            }
-            listed => listed,
-        }
+        self.in_turn(|size| self.models_within(size)).await
     }
 
     async fn models_within(&self, size: AnswerSize) -> Result<Vec<RegisteredModel>, StorageError> {

@@ -1,5 +1,6 @@
 //! The version and settings of a server that affect the results and the speed of searches.
 
+use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::{Database, Session, own_tables, unnamed::on, vector_index::machine_bytes};
@@ -77,7 +78,7 @@ pub enum SettingSource {
 }
 
 /// An open transaction of another session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenTransaction {
     /// The session's process on the server.
     pub pid: i32,

@@ -117,13 +117,7 @@ impl Database {
         let statements: Vec<Statement> =
             parts.iter().map(|part| list_results(selection, part, limit)).collect();
         let limit = usize::try_from(limit).expect("a limit fits into memory");
-        let rows = match self.result_rows(&statements, (AnswerSize::Small, Some(limit)), OPERATION).await {
-            Err(StorageError::TooLarge) => {
-                let _turn = self.begin_large().await?;
-                self.result_rows(&statements, (AnswerSize::Large, Some(limit)), OPERATION).await?
-            }
-            rows => rows?,
-        };
+        let rows = self.in_turn(|size| self.result_rows(&statements, (size, Some(limit)), OPERATION)).await?;
         rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
     }
 

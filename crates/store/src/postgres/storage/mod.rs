@@ -120,14 +120,9 @@ impl PostgresStorage {
         operation: &'static str,
         read: impl Fn(&[PgRow]) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        match self.rows(statement, AnswerSize::Small, operation).await {
-            Ok(rows) => read(&rows),
-            Err(StorageError::TooLarge) => {
-                let _turn = self.database.begin_large().await?;
-                read(&self.rows(statement, AnswerSize::Large, operation).await?)
-            }
-            Err(error) => Err(error),
-        }
+        let read = &read;
+        let read = |size| async move { read(&self.rows(statement, size, operation).await?) };
+        self.database.in_turn(read).await
     }
 
     /// Up to `limit` records from `start`, or as many as an export holds at once; and whether these are all requested

@@ -28,13 +28,7 @@ impl PostgresStorage {
     /// # Errors
     /// When the database fails, or the search is invalid.
     pub async fn search_and_scan(&self, search: &Search) -> Result<(Vec<Hit>, Option<Scan>), StorageError> {
-        match self.search_records(search, AnswerSize::Small).await {
-            Err(StorageError::TooLarge) => {
-                let _turn = self.database.begin_large().await?;
-                self.search_records(search, AnswerSize::Large).await
-            }
-            answered => answered,
-        }
+        self.database.in_turn(|size| self.search_records(search, size)).await
     }
 
     async fn search_records(

@@ -1,5 +1,6 @@
 //! The facts about a table from which its indexes are planned.
 
+use serde::Serialize;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
@@ -81,7 +82,7 @@ pub struct SearchRecall {
 }
 
 /// Memory that the server has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// `shared_buffers`.
     pub shared_buffers_bytes: u64,
