@@ -10,7 +10,6 @@ use crate::plan::{Plan, TargetIndex};
 
 /// An observation.
 pub fn observation_to_json(observation: &Observation) -> Value {
-    let memory = &observation.memory;
     json!({
         "table": observation.table.name,
         "dimension": observation.table.dimension,
@@ -20,12 +19,7 @@ pub fn observation_to_json(observation: &Observation) -> Value {
         "writes_per_second": observation.writes_per_second,
         "table_bytes": observation.table_bytes,
         "indexes": observation.indexes.iter().map(index_to_json).collect::<Vec<_>>(),
-        "memory": {
-            "shared_buffers_bytes": memory.shared_buffers_bytes,
-            "cache_bytes": memory.cache_bytes,
-            "maintenance_bytes": memory.maintenance_bytes,
-            "machine_bytes": memory.machine_bytes,
-        },
+        "memory": observation.memory,
         "cores": observation.cores,
         "pgvector": observation.pgvector,
     })
@@ -59,7 +53,7 @@ pub fn plan_to_json(plan: &Plan) -> Value {
         },
         "reasons": plan.reasons,
         "changes": changes,
-        "tuning": plan.tuning.as_ref().map(|tuning| json!({"index": tuning.index, "reason": tuning.reason})),
+        "tuning": plan.tuning,
     })
 }
 

@@ -4,10 +4,7 @@ use serde_json::{Map, Value, json};
 use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
 use time::PrimitiveDateTime;
 
-use super::{
-    EmbeddingComparison, Examination, Examined, Finding, MeasuredSearches, NotExamined, Remedy,
-    TableExamination,
-};
+use super::{Examination, Examined, Finding, NotExamined, Remedy, TableExamination};
 use crate::json::observation_to_json;
 
 /// An object with `server`, `tables`, `absent_tables` and `findings`. A part that was not examined is an object with
@@ -54,11 +51,7 @@ fn server_to_json(server: &ServerFacts) -> Value {
         "shared_memory_bytes": server.shared_memory_bytes,
         "is_standby": server.is_standby,
         "sees_sessions": server.sees_sessions,
-        "oldest_transaction": server.oldest_transaction.as_ref().map(|oldest| json!({
-            "pid": oldest.pid,
-            "role": oldest.role,
-            "seconds": oldest.seconds,
-        })),
+        "oldest_transaction": server.oldest_transaction,
     })
 }
 
@@ -78,28 +71,10 @@ fn table_to_json(examined: &TableExamination) -> Value {
         "has_autovacuum": facts.has_autovacuum,
         "invalid_indexes": facts.invalid_indexes,
         "observed": seen(&examined.indexes, observation_to_json),
-        "searches": seen(&examined.searches, |searches| json!(searches.as_ref().map(searches_to_json))),
+        "searches": seen(&examined.searches, |searches| json!(searches)),
         "history": seen(&examined.history, |history| history.iter().map(history_to_json).collect()),
         "embeddings": seen(&examined.embeddings, embeddings_to_json),
-        "recognised": seen(&examined.recognised, |recognised| {
-            json!(recognised.map(|EmbeddingComparison { compared, foreign }| json!({"compared": compared, "foreign": foreign})))
-        }),
-    })
-}
-
-fn searches_to_json(searches: &MeasuredSearches) -> Value {
-    json!({
-        "sampled": searches.sampled,
-        "without_distance": searches.without_distance,
-        "exact_ms": searches.exact_ms,
-        "by_index": searches.by_index.as_ref().map(|found| json!({
-            "index": found.index,
-            "candidates": found.candidates,
-            "recall": found.recall,
-            "recall_low": found.recall_low,
-            "recall_high": found.recall_high,
-            "latency_ms": found.latency_ms,
-        })),
+        "recognised": seen(&examined.recognised, |recognised| json!(recognised)),
     })
 }
 

@@ -9,6 +9,7 @@ mod searches;
 
 use std::{fmt, time::Duration};
 
+use serde::Serialize;
 use store::postgres::{
     EmbeddingHealth, LastSearches, OddValues, ServerFacts, Table, TableFacts, vector_index::Observation,
 };
@@ -60,7 +61,7 @@ pub struct TableExamination {
 }
 
 /// Searches for the ten nearest rows of sample rows, excluding the sample row itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeasuredSearches {
     /// Number of searches with results.
     pub sampled: u32,
@@ -73,7 +74,7 @@ pub struct MeasuredSearches {
 }
 
 /// Results of index scans with the current search parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IndexScanResult {
     /// The index.
     pub index: String,
@@ -90,7 +91,7 @@ pub struct IndexScanResult {
 }
 
 /// Comparison of vectors with re-embedded texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct EmbeddingComparison {
     /// Number of compared rows.
     pub compared: u32,

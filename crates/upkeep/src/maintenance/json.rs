@@ -9,10 +9,9 @@ use super::{
 
 /// A plan.
 pub fn plan_to_json(plan: &Plan) -> Value {
-    let left_alone = plan.left_alone.iter().map(|left| json!({"table": left.table, "reason": left.reason}));
     json!({
         "actions": plan.actions.iter().map(planned_to_json).collect::<Vec<_>>(),
-        "left_alone": left_alone.collect::<Vec<_>>(),
+        "left_alone": plan.left_alone,
     })
 }
 

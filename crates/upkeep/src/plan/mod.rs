@@ -8,6 +8,7 @@ pub(crate) use self::{graph::rebuilt, loss::at_target};
 
 use std::fmt;
 
+use serde::Serialize;
 use store::postgres::vector_index::{
     IndexChange, IndexDefinition, IndexKind, IndexState, IndexUse, Memory, Observation, Precision,
     VectorIndex,
@@ -68,7 +69,7 @@ pub enum TargetIndex {
 }
 
 /// Search parameters to measure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tuning {
     /// The name of the index after the changes.
     pub index: String,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use time::PrimitiveDateTime;
 
 use super::{
@@ -53,7 +54,7 @@ pub struct Planned {
 }
 
 /// A skipped table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SkippedTable {
     /// The table.
     pub table: String,
