@@ -89,13 +89,17 @@ impl JsonMemory {
     /// Adds the values of the next part of the text.
     pub fn add(&mut self, part: &[u8]) {
         let Self { bytes, is_text, is_escaped } = self;
-        for byte in part {
+        let mut rest = part;
+        while let [byte, after @ ..] = rest {
+            rest = after;
             match byte {
                 _ if *is_escaped => *is_escaped = false,
-                b'\\' => *is_escaped = *is_text,
                 b'"' => *is_text = !*is_text,
-                b',' | b'[' | b'{' if !*is_text => *bytes += VALUE_BYTES,
-                b':' if !*is_text => *bytes += ENTRY_BYTES,
+                b'\\' if *is_text => *is_escaped = true,
+                // Most bytes are those of strings.
+                _ if *is_text => rest = memchr::memchr2(b'"', b'\\', after).map_or(&[], |next| &after[next..]),
+                b',' | b'[' | b'{' => *bytes += VALUE_BYTES,
+                b':' => *bytes += ENTRY_BYTES,
                 _ => {}
             }
         }
