@@ -14,7 +14,7 @@ pub struct Panopticon {
 }
 
 impl Panopticon {
-    /// What `PANOPTICON_BENCH_BINARY` names, or else the release build, rebuilt if outdated.
+    /// The binary in `PANOPTICON_BENCH_BINARY`, or the release build, rebuilt if outdated.
     ///
     /// # Errors
     /// When it cannot be built.
@@ -36,7 +36,7 @@ impl Panopticon {
     }
 }
 
-/// The program `chroma`: what `PANOPTICON_BENCH_CHROMA` names, or else the one on `PATH`, if any.
+/// The program `chroma`: the one in `PANOPTICON_BENCH_CHROMA`, or the one on `PATH`, if any.
 pub fn chroma_program() -> Option<PathBuf> {
     if let Some(program) = env::var_os("PANOPTICON_BENCH_CHROMA") {
         return Some(program.into());

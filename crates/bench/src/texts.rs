@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 /// `count` texts of mixed length, up to `longest` bytes, and their source: real ones of `kind` next to the workspace,
-/// or else texts made of the embed crate's reference set. Deterministic for a `seed`.
+/// or texts made of the embed crate's reference set. Deterministic for a `seed`.
 ///
 /// # Errors
 /// When there are fewer, or they cannot be read.

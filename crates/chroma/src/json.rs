@@ -1,6 +1,6 @@
 //! Parser of the JSON in Chroma's logs and configurations.
 //!
-//! Up to 0.6 the log was written by Python's `json.dumps`, which goes beyond JSON: bare `NaN` and `Infinity`, and
+//! Up to 0.6 the log was written by Python's `json.dumps`, which extends JSON: bare `NaN` and `Infinity`, and
 //! unpaired surrogate escapes such as `\ud800`. A strict parser would lose these rows. This one accepts all valid
 //! JSON, does not convert integers to floats, and limits nesting to [`DEPTH_LIMIT`].
 

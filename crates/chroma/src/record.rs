@@ -17,7 +17,7 @@ pub struct Record {
     pub uri: Option<String>,
     /// The metadata, without Chroma's own `chroma:` keys.
     pub metadata: Metadata,
-    /// The vector, or why there is none.
+    /// The vector, or why it is missing.
     pub vector: Vector,
     /// When Chroma first stored the record.
     pub created_at: Option<CreatedAt>,

@@ -1,5 +1,5 @@
-//! Progress on standard error. A migration shows a bar on a terminal and a line for each phase elsewhere; a read shows a
-//! bar on a terminal and nothing elsewhere.
+//! Progress on standard error. A migration shows a bar on a terminal and otherwise a line for each phase; a read shows a
+//! bar on a terminal only.
 
 use std::{fmt, io::IsTerminal as _, sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr as _;
 /// Columns if standard output is no terminal.
 const DEFAULT_WIDTH: usize = 80;
 
-/// Columns of the terminal; [`DEFAULT_WIDTH`] if standard output is none.
+/// Columns of the terminal; [`DEFAULT_WIDTH`] if standard output is not a terminal.
 pub(crate) fn width() -> usize {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use store::postgres::ResultStatus;
 
-/// The outcome of one judgement: a measurement, or the reason why there is none.
+/// The outcome of one judgement: a measurement, or why it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
     /// A measurement.

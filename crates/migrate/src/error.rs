@@ -31,7 +31,7 @@ pub enum Error {
     /// A database operation on a table failed.
     #[error("failed to {operation} table `{table}`")]
     Store {
-        /// The operation, in words that precede the name of the table.
+        /// The operation, as a phrase that precedes the name of the table.
         operation: &'static str,
         /// The table.
         table: String,

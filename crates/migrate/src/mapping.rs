@@ -69,7 +69,7 @@ impl RejectReason {
 }
 
 impl RejectReason {
-    /// The reason in words, after the id.
+    /// The reason, as a phrase that follows the id.
     pub fn describe(self) -> &'static str {
         match self {
             Self::NulInText => "a text has a NUL character",

@@ -92,7 +92,7 @@ pub struct MigrateOptions {
     pub edited_rows: EditedRows,
     /// Whether to compare both sides at the end.
     pub comparison: Comparison,
-    /// Connections for copying, at least 1. More than the server has cores bring no gain.
+    /// Connections for copying, at least 1. More than the server's cores are not faster.
     pub connections: usize,
     /// Rows per transaction, at least 1. Fewer mean more commits; more need more memory, up to a limit of 8 MB per
     /// batch.

@@ -30,7 +30,7 @@ pub(crate) struct NearestInSource {
 /// Findings of the comparison about the rows of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ComparedRows<'a> {
-    /// Rows that differ from the source, so that their distance says nothing about their records: they count as found
+    /// Rows that differ from the source, so that their distance is not that of their records: they count as found
     /// where the source finds them.
     pub(crate) different: &'a HashSet<Uuid>,
     /// Whether the table has rows of this collection only.

@@ -5,19 +5,19 @@ use std::io;
 
 /// A file that is locked as long as this lives.
 ///
-/// It is unlocked rather than only closed: a child that another thread has just forked holds a copy of the descriptor
+/// It is unlocked rather than only closed: a child that another thread has just forked has a copy of the descriptor
 /// until it executes its program, and with it a lock that was only closed.
 #[derive(Debug)]
 pub(crate) struct LockedFile(File);
 
 impl LockedFile {
-    /// Waits until nobody else has `file` locked.
+    /// Waits until no other process has `file` locked.
     pub(crate) fn exclusive(file: File) -> io::Result<Self> {
         file.lock()?;
         Ok(Self(file))
     }
 
-    /// Waits until nobody has `file` locked exclusively.
+    /// Waits until no process has `file` locked exclusively.
     pub(crate) fn shared(file: File) -> io::Result<Self> {
         file.lock_shared()?;
         Ok(Self(file))

@@ -154,7 +154,7 @@ impl Groups {
         self.writer_besides_owner(metadata)
     }
 
-    /// The same, whoever the owner is.
+    /// The same, for any owner.
     pub(crate) fn writer_besides_owner(&self, metadata: &Metadata) -> Option<Writer> {
         if metadata.mode() & OTHERS_WRITE != 0 {
             return Some(Writer::Everyone);

@@ -196,7 +196,7 @@ impl Connections {
 }
 
 /// Bytes per second that a client must read for its response to continue: a tenth of the slowest lines' bandwidth. A
-/// slower client could hold its response, and above all an export permit, for any length of time.
+/// slower client could keep its response, and above all an export permit, for any length of time.
 const SLOWEST: f64 = 8_192.0;
 
 /// A stream whose writes fail when the peer reads too slowly or not at all: otherwise unsent data would stay in

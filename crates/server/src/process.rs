@@ -18,7 +18,7 @@ use crate::{
     supervisor::Supervisor,
 };
 
-/// Maximum concurrent exports. Each holds some megabytes while its client reads.
+/// Maximum concurrent exports. Each uses some megabytes while its client reads.
 const MAX_EXPORTS: usize = 16;
 
 /// Limits, access control and metrics of a process.

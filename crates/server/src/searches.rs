@@ -40,7 +40,7 @@ pub struct SearchAlert {
     pub filter_class: FilterClass,
     /// The kind of problem: `recall`, `latency` or `results`.
     pub kind: &'static str,
-    /// The problem in words; `None` if the check passed.
+    /// The problem as a sentence; `None` if the check passed.
     pub reason: Option<String>,
 }
 

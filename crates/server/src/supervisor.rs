@@ -121,7 +121,7 @@ impl Supervisor {
         }
     }
 
-    /// Registers a task that is supervised elsewhere, with a function that returns its state.
+    /// Registers a task with another supervisor, with a function that returns its state.
     pub fn watch(
         &self,
         name: &'static str,

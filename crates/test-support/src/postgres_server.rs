@@ -35,7 +35,7 @@ const POSTGRES_16: Wheel = Wheel {
     python: Some("3.11"),
 };
 
-/// PostgreSQL 16.2 with pgvector 0.6.2. There is none for Linux on arm64.
+/// PostgreSQL 16.2 with pgvector 0.6.2. Not available for Linux on arm64.
 const PGVECTOR_0_6: Wheel = Wheel {
     package: "pgserver",
     version: "0.1.4",

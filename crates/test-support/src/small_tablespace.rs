@@ -21,7 +21,7 @@ use crate::{
 const MIB: u64 = 1 << 20;
 
 /// If mounting is not allowed, a shared memory file system of at most this size is filled instead. Containers have one of
-/// 64 MiB; elsewhere it is half of the machine's memory, which filling it would use.
+/// 64 MiB; on other systems it is half of the machine's memory, which filling it would use.
 const MAX_BALLAST: u64 = 256 * MIB;
 
 /// A database of a [`PostgresServer`] whose tables and indexes are in a tablespace of a few MiB. Beyond that,

@@ -200,7 +200,7 @@ pub(super) struct LabelOrder {
 /// The element of each id.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
-    /// By the numbers of the ids; [`ABSENT`](Self::ABSENT) if there is none.
+    /// By the numbers of the ids; [`ABSENT`](Self::ABSENT) for an id without a label.
     pub(super) numbers: Vec<u32>,
     /// Which vectors may be normalised, by the numbers of the ids.
     pub(super) units: Bits,

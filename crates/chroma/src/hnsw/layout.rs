@@ -22,7 +22,7 @@ const MAX_CONFIRMED: usize = 2;
 /// How many elements are read with a layout before all are.
 const PROBED_ELEMENTS: u64 = 16;
 
-/// The only layout with which all `labels`, ascending and not empty, are found; `None` if there is none.
+/// The only layout with which all `labels`, ascending and not empty, are found; `None` if no layout does.
 pub(super) fn deduce(level0: &File, dimension: usize, labels: &[u64]) -> io::Result<Option<Header>> {
     let mut confirmed = 0..MAX_CONFIRMED;
     let others = (2..=MAX_LINKS).step_by(2).filter(|links| *links != DEFAULT_LINKS);

@@ -188,7 +188,7 @@ impl ParquetFile {
                 metadata.column_type()
             )));
         }
-        // The dictionary precedes the values; some writers store 0 if there is none.
+        // The dictionary precedes the values; some writers store 0 for a column without a dictionary.
         let dictionary = metadata.dictionary_page_offset().filter(|offset| *offset > 0);
         let start = dictionary
             .map_or(metadata.data_page_offset(), |dictionary| dictionary.min(metadata.data_page_offset()));

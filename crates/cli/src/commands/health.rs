@@ -141,7 +141,7 @@ async fn answer(mut response: Response) -> Option<Value> {
     serde_json::from_slice(&body).ok()
 }
 
-/// What is not ready, which a service tells only those who have its key.
+/// What is not ready, which a service reports only to clients with its key.
 fn reasons(answer: &Value) -> Option<String> {
     let checks = answer["data"]["checks"].as_array()?;
     let failed = checks.iter().filter(|check| check["ready"] == false);

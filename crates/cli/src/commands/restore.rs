@@ -1,7 +1,7 @@
 //! `panopticon restore`: puts the database of a backup into the embedded server.
 //!
 //! The dump is restored into a new database and compared with the manifest, table by table; only then it gets the name of
-//! the current one. Whatever fails before leaves the current database as it is.
+//! the current one. A failure before that leaves the current database unchanged.
 
 use std::{collections::BTreeMap, io::Write as _, path::Path, thread};
 

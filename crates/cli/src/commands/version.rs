@@ -10,7 +10,7 @@ use crate::{
     output::{print, print_json},
 };
 
-/// Set by whoever builds a release, so that a build needs neither git nor a repository.
+/// Set by the script that builds a release, so that a build needs neither git nor a repository.
 const COMMIT: Option<&str> = option_env!("PANOPTICON_COMMIT");
 
 pub(crate) fn run(as_json: bool) -> Result<ExitCode, Failure> {

@@ -59,7 +59,7 @@ table! {
         DATABASE_URL: Optional<String> =
             variable(TEXT, "PostgreSQL database to use: `postgresql://user:password@host:5432/database`.")
                 .flag("--database-url").mask(Mask::DatabaseUrl).otherwise("the embedded PostgreSQL").checked();
-        /// With fewer than four, maintenance would wait for a connection that it holds itself.
+        /// With fewer than four, maintenance would wait for a connection that it uses itself.
         PANOPTICON_DATABASE_CONNECTIONS: Variable<u32> =
             variable(CONNECTIONS, "Connections of `serve` and `judge run`, at least 4, one of which is reserved for \
                 `/ready`; fewer if the role has a lower connection limit.")
@@ -234,7 +234,7 @@ pub(crate) fn persist_directory(service: Service) -> &'static Optional<String> {
     }
 }
 
-/// The variable that says where `service` runs, if it runs separately.
+/// The variable with the URL of `service`, if it runs separately.
 pub(crate) fn service_url(service: Service) -> &'static Optional<String> {
     match service {
         Service::Query => &QUERY_STORAGE_URL,

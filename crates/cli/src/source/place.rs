@@ -44,7 +44,7 @@ pub(super) fn hint(path: &Path) -> String {
     }
 }
 
-/// The URL of a server that `text` stands for, such as `localhost:8000`.
+/// The URL of the server that `text` abbreviates, such as `localhost:8000`.
 pub(super) fn server_url(text: &str) -> Option<String> {
     let text = text.trim();
     let lower = text.to_ascii_lowercase();

@@ -44,7 +44,7 @@ pub(crate) struct JudgePrompt {
 /// A judge's verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
-    /// The measurement, or why there is none.
+    /// The measurement, or why it is missing.
     pub(crate) outcome: Outcome<Measurement>,
     /// Why the judge's answer cannot be parsed.
     pub(crate) reason: Option<&'static str>,

@@ -39,7 +39,7 @@ impl OutputStore {
         Self { storage, embedder, observer }
     }
 
-    /// Checks that every store can hold `output`.
+    /// Checks that every storage can store `output`.
     pub(crate) fn check(&self, output: &NewOutput<'_>) -> Result<(), RunError> {
         // Any embedding fits.
         let record = output.record(Uuid::new_v4().to_string(), vec![0.0; MODEL_DIMENSION].into());

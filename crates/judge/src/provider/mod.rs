@@ -133,7 +133,7 @@ impl Request {
 /// The result of a call that the provider answered and charged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The answer, or why there is none.
+    /// The answer, or why it is missing.
     pub content: Content,
     /// The model's name in the response, which may include a version; the requested name if the provider gives none.
     pub model: String,
@@ -149,7 +149,7 @@ pub struct Completion {
     pub memory: ResponseReservation,
 }
 
-/// An answer, or why there is none. Only [`Content::Text`] may be judged or parsed as a verdict.
+/// An answer, or why it is missing. Only [`Content::Text`] may be judged or parsed as a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A complete answer, unchanged, with at least one visible character.

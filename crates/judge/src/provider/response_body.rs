@@ -45,7 +45,7 @@ pub(super) struct ResponseBody {
 /// The memory reservation of a response, released with its last clone. All are equal.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseReservation {
-    /// Only held.
+    /// Kept until it is dropped.
     _held: Arc<Reservation>,
 }
 

@@ -8,7 +8,7 @@ const MASK: &str = "***";
 const MAX_NAME_LENGTH: usize = 24;
 
 /// `url` without secrets: user and password, query values, and path segments that look like tokens. `None` for a URL
-/// that may contain a password elsewhere.
+/// that may contain a password in another part.
 pub fn shown_url(url: &Url) -> Option<String> {
     let host = url.host_str().filter(|host| !host.is_empty())?;
     // A `@` in the path may be the end of a password that contains a `/`.

@@ -68,7 +68,7 @@ pub struct Judgements {
     pub(super) comparisons: Vec<Comparison>,
 }
 
-/// A name's position, from 1; 0 is none. In order of arrival during collection, sorted afterwards.
+/// A name's position, from 1; 0 if there is no name. In order of arrival during collection, sorted afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name(u32);
 

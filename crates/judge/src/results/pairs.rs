@@ -35,7 +35,7 @@ pub struct PairSummary {
     pub rate: Summary,
     /// Position bias of the comparisons.
     pub position: PositionBias,
-    /// Judgements whose other order is missing, such as those of an active run. They are not counted elsewhere.
+    /// Judgements whose other order is missing, such as those of an active run. No other count includes them.
     pub incomplete: u64,
 }
 

@@ -11,7 +11,7 @@
 //! | `judge.temperature` | shortest decimal that is the number |
 //! | `judge.max_tokens`, `judge.seed` | decimal |
 //! | `judge.system` | text |
-//! | `judge.schema` | `yes` or `no`: whether the provider holds the judge to the schema |
+//! | `judge.schema` | `yes` or `no`: whether the provider enforces the schema |
 //! | `rubric.mode` | `pointwise` or `pairwise` |
 //! | `rubric.form` | `json` or `as rubric says` |
 //! | `rubric.scale` | minimum, space, maximum |

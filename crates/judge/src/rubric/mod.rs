@@ -207,7 +207,7 @@ impl Rubric {
     /// The prompt for the judge.
     ///
     /// # Errors
-    /// When the rubric requires a reference answer and there is none, or the number of outputs is not the rubric's.
+    /// When the rubric requires a reference answer and the query has none, or the number of outputs is not the rubric's.
     pub fn prompt(&self, inputs: &Inputs<'_>) -> Result<String, RubricError> {
         let value = |placeholder| match (placeholder, inputs.outputs) {
             (Placeholder::Query, _) => Ok(inputs.query),

@@ -6,7 +6,7 @@ use crate::{
     provider::{Completion, Content, Error, Kind},
 };
 
-/// The result of a judge's answer: a measurement of type `T`, or why there is none.
+/// The result of a judge's answer: a measurement of type `T`, or why it is missing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict<T> {
     /// The judge gave its verdict.

@@ -100,7 +100,7 @@ fn number_text(number: &Number) -> String {
     let is_integer = sent.parse::<u64>().is_ok() || sent != "-0" && sent.parse::<i64>().is_ok();
     let text = match number.as_f64() {
         Some(double) if !is_integer => double_text(double),
-        // That version rejected numbers that no double holds.
+        // That version rejected numbers beyond all doubles.
         _ => sent.to_owned(),
     };
     format!("Number({text})")

@@ -66,7 +66,7 @@ impl From<RecordError> for TaskAbort {
     }
 }
 
-/// A task, and what is known of it before it starts.
+/// A task that can start, and the inputs that it needs.
 pub(super) struct Ready {
     pub(super) task: Arc<ClaimedTask>,
     /// `None` if its texts are read when it starts.

@@ -14,7 +14,7 @@ use crate::engine::{
     judgement::{JudgePrompt, Judgement},
 };
 
-/// A judge's verdict, or why there is none: the parts of a result that do not come from the task.
+/// A judge's verdict, or why it is missing: the parts of a result that do not come from the task.
 pub(super) struct ResultParts {
     status: ResultStatus,
     score: Option<f64>,

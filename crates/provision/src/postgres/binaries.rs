@@ -66,7 +66,7 @@ impl Binaries {
     /// The pinned package, regardless of system installations; downloaded at the first call on a machine.
     ///
     /// # Errors
-    /// When there is none for this platform, or it cannot be downloaded.
+    /// When no package exists for this platform, or it cannot be downloaded.
     pub fn packaged(data_dir: &DataDir, progress: Progress<'_>) -> Result<Self, Error> {
         data_dir.exclusively(|data| Self::from_package(data, progress))
     }

@@ -43,7 +43,7 @@ impl Details {
 pub(crate) struct Envelope<T> {
     status: Success,
     data: T,
-    /// What was done, in words.
+    /// What was done, as a sentence.
     message: String,
     /// When, in UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]
@@ -56,7 +56,7 @@ pub(crate) struct ErrorEnvelope {
     status: Failure,
     /// What the client can change, or what to tell the operator.
     data: Option<ErrorData>,
-    /// What went wrong, in words.
+    /// What went wrong, as a sentence.
     message: String,
     /// When, in UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]

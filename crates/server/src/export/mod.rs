@@ -88,7 +88,7 @@ pub(crate) fn file(
     }
 }
 
-/// Approximate bytes of a result; its metadata hold at most one more text.
+/// Approximate bytes of a result; its metadata contain at most one more text.
 fn text_bytes(StoredResult { result, problems: _ }: &StoredResult) -> usize {
     let texts = [&result.query_text, &result.output_text, &result.evaluation_prompt];
     let raw_text = result.result_metadata.as_ref().and_then(|metadata| metadata.get("raw_text")?.as_str());

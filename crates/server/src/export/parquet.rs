@@ -20,7 +20,7 @@ use time::PrimitiveDateTime;
 use super::problems_json;
 
 /// All texts are UTF-8; `timestamp` is in microseconds since 1970, UTC. Outside the years 1 to 9999, which readers
-/// reject, it is null and `problems` holds the value.
+/// reject, it is null and `problems` has the value.
 const SCHEMA: &str = "message results {
     required byte_array id (STRING);
     optional byte_array query_id (STRING);

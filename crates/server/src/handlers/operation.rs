@@ -110,7 +110,7 @@ pub(crate) struct SearchProblem {
     filter_class: &'static str,
     /// What is wrong: `recall`, `latency` or `results`.
     alert: &'static str,
-    /// The problem in words, with the measured values.
+    /// The problem as a sentence, with the measured values.
     reason: Option<String>,
 }
 

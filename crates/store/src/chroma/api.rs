@@ -12,7 +12,7 @@ use super::{
     wire::{CollectionEntry, Column, Condition, Database, GetAnswer, GetBody, Heartbeat, Identity},
 };
 
-/// The version of the HTTP API that a server speaks.
+/// The version of a server's HTTP API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Api {
     /// Chroma 0.4 and 0.5.

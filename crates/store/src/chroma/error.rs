@@ -132,7 +132,7 @@ pub enum Error {
         operation: String,
         /// The server.
         address: String,
-        /// The limit, in words.
+        /// The limit, as text.
         limit: String,
     },
     /// A response does not conform to the API.

@@ -166,7 +166,7 @@ impl GetAnswer {
 pub(crate) struct Components {
     /// `[dimension]`; NaN where the server sent null.
     pub(crate) values: Vec<f32>,
-    /// Whether there was a null, which stands for NaN or an infinity.
+    /// Whether there was a null, which represents NaN or an infinity.
     pub(crate) has_null: bool,
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{Error, postgres::error::StatementContext as _};
 
 impl Database {
-    /// Ids of the rows that `job` brought and in which users have written to columns of their own.
+    /// Ids of the rows that `job` copied and in which users have written to columns that they added.
     ///
     /// # Errors
     /// When a statement fails.

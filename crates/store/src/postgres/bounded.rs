@@ -2,7 +2,7 @@
 //!
 //! Most answers are small. So a statement first omits the texts if they exceed a small limit, and a large answer is
 //! requested again when a permit for large answers is free ([`Database::begin_large`](super::Database::begin_large)):
-//! it holds neither rows nor a connection while it waits, and small answers do not wait for it.
+//! it keeps neither rows nor a connection while it waits, and small answers do not wait for it.
 
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{

@@ -1,7 +1,7 @@
 //! Truncates PostgreSQL's messages: a trigger may raise a message of any length, and messages and details repeat
 //! values of rows. Also drops the line that the driver appends to a message, which is one of PostgreSQL's source text.
 //!
-//! Every error of a statement passes through here, so that no log, answer, terminal or row contains more.
+//! Every error of a statement passes through here, so that no log, response, terminal or row contains more.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -14,7 +14,7 @@ use sqlx::{
 /// Maximum number of characters of a message. With our own text it is within the limit of [`records::error_chain`].
 const MESSAGE_CHARACTERS: usize = 1_500;
 
-/// `error` with the server's words only, truncated if necessary, which they then say. The rest is freed.
+/// `error` with only the server's message, which says so if it is truncated. The rest is freed.
 pub(crate) fn concise(error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::Database(error) if error.try_downcast_ref::<PgDatabaseError>().is_some() => {

@@ -144,7 +144,7 @@ pub enum Error {
         table: String,
         /// The role.
         role: String,
-        /// The missing privileges, in words.
+        /// The missing privileges, as text.
         privileges: String,
         /// The statement that grants access.
         grant: String,

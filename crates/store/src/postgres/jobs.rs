@@ -418,7 +418,7 @@ pub(crate) async fn add_progress(
     let changed = sqlx::query!(
         r#"
         update migration_jobs
-        -- Up to the greatest number; what is missing stays so.
+        -- Limited to the greatest number; NULL stays NULL.
         set written = (written::numeric + least($3::bigint, 9223372036854775807 - written::numeric))::bigint,
             updated = (updated::numeric + least($4::bigint, 9223372036854775807 - updated::numeric))::bigint,
             deleted = (deleted::numeric + least($5::bigint, 9223372036854775807 - deleted::numeric))::bigint,

@@ -26,7 +26,7 @@ pub fn schema_version() -> i64 {
     versions.max().expect("there are schema migrations")
 }
 
-/// The version of the schema in the database; `None` if there is none yet, or the role may not read it.
+/// The version of the schema in the database; `None` before the first migration, or if the role may not read it.
 pub(super) async fn applied_version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     // A table of the same name may be another's.
     let is_readable: bool = sqlx::query_scalar(

@@ -23,7 +23,7 @@ pub struct ServerFacts {
     pub postgresql_number: i32,
     /// pgvector's version in the database; `None` while the extension is not created.
     pub pgvector: Option<String>,
-    /// The version of the pgvector package on the server, whose library is the one in use; `None` if there is none.
+    /// The version of the pgvector package on the server, whose library is the one in use; `None` without the package.
     pub pgvector_package: Option<String>,
     /// The database as seen by our session.
     pub session: Session,

@@ -19,7 +19,7 @@ pub struct Session {
     pub role: String,
     /// Where pgvector's types are.
     pub vectors: Vectors,
-    /// The version of the schema; `None` if there is none yet, or the role may not read it.
+    /// The version of the schema; `None` before the first migration, or if the role may not read it.
     pub schema_version: Option<i64>,
 }
 

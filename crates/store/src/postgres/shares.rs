@@ -53,7 +53,7 @@ impl Shares {
     /// Waits until a large answer may be read.
     ///
     /// # Errors
-    /// [`StorageError::Busy`] when the process holds too much memory, and does not release it in time.
+    /// [`StorageError::Busy`] when the process uses too much memory, and does not release it in time.
     pub(super) async fn begin_large(&self) -> Result<Permit, StorageError> {
         let permit = Arc::clone(&self.large).acquire_owned().await;
         self.memory.wait().await.map_err(|MemoryExhausted| StorageError::Busy)?;

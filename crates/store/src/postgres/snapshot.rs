@@ -1,4 +1,4 @@
-//! What a database holds, table by table, in one snapshot that other programs can read too; and databases of a server as
+//! The contents of a database, table by table, in one snapshot that other programs can read too; and databases of a server as
 //! wholes.
 
 use sqlx::Row as _;
@@ -22,7 +22,7 @@ pub struct StoredTable {
     pub name: String,
 }
 
-/// What a table holds. Equal contents have equal digests, in whatever order the rows are stored.
+/// The contents of a table. Equal contents have equal digests, in whatever order the rows are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableContents {
     /// The number of rows.
@@ -66,7 +66,7 @@ impl Snapshot {
         .during("list the tables of the database")
     }
 
-    /// What `table` holds; reads all of it.
+    /// The contents of `table`; reads all of it.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -112,7 +112,7 @@ impl Database {
     /// Takes a snapshot of this database.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the statement fails.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let mut transaction = self.begin_snapshot().await?;
         let name = sqlx::query_scalar!(r#"select pg_export_snapshot() as "name!""#)
@@ -122,10 +122,10 @@ impl Database {
         Ok(Snapshot { transaction, name })
     }
 
-    /// Databases of the server other than this one that somebody made: not its templates, nor `postgres`.
+    /// Databases of the server that users have created, except this one: not its templates, nor `postgres`.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the statement fails.
     pub async fn other_databases(&self) -> Result<Vec<String>, Error> {
         self.in_transaction(async |connection| {
             sqlx::query_scalar!(
@@ -145,7 +145,7 @@ impl Database {
     /// How many other clients use the database `name` of this server.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the statement fails.
     pub async fn clients_of(&self, name: &str) -> Result<u64, Error> {
         let clients = self
             .in_transaction(async |connection| {

@@ -34,7 +34,7 @@ pub struct Table {
 pub struct SharedTable {
     /// The column with the name of a row's collection.
     pub column: String,
-    /// The collection's id; nil for a table read from its definition, which stands for all of its collections.
+    /// The collection's id; nil for a table read from its definition, which covers all of its collections.
     pub id: Uuid,
     /// The value of the column; empty in the same case.
     pub name: String,
@@ -90,13 +90,13 @@ pub(crate) struct AddedColumn {
     pub(crate) default_value: DefaultValue,
 }
 
-/// What a column holds where nothing was written to it.
+/// The value of a column to which nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DefaultValue {
     Null,
     /// The same in each row, by this expression.
     Constant(String),
-    /// What the server computes for each row, so that it cannot be told from what a user wrote.
+    /// Computed by the server for each row, so that it cannot be distinguished from a value that a user wrote.
     Computed,
 }
 
@@ -127,7 +127,7 @@ impl Table {
         }
     }
 
-    /// The column of the category, such as theme or metric type; `None` if there is none.
+    /// The column of the category, such as theme or metric type; `None` for a table without it.
     pub fn category_column(&self) -> Option<&str> {
         self.columns.iter().find(|column| column.default.is_some()).map(|column| column.name.as_str())
     }

@@ -66,8 +66,8 @@ impl Database {
             .during("look for rows that were copied again")?;
         sqlx::query_scalar!(
             r#"
-            -- Where another hand has set when a job began, the time of its last change tells the order; where that is odd
-            -- too, the order is not known, and each counts as later than those whose rows it may have changed.
+            -- If another program has set the start of a job, the time of its last change gives the order. If that is out of
+            -- range too, the order is unknown, and each job counts as later than those whose rows it may have changed.
             with jobs as (
                 select id, run_id, table_name, status,
                     case

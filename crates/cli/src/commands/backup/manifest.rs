@@ -1,4 +1,4 @@
-//! What a backup says about itself: `manifest.json`, next to the dump.
+//! The description of a backup: `manifest.json`, next to the dump.
 
 use std::{
     fs::File,

@@ -105,7 +105,7 @@ pub(super) fn rows(manifest: &Manifest) -> String {
     }
 }
 
-/// Refuses to work if the database is elsewhere.
+/// Refuses a database that is not on the embedded server.
 pub(super) fn refuse_other_server(configuration: &Configuration, command: &str) -> Result<(), Failure> {
     match configuration.text(&DATABASE_URL)? {
         Some(_) => Err(Failure::usage(anyhow!(

@@ -1,4 +1,4 @@
-//! Progress of a build on standard error: a bar on a terminal, a line for each step elsewhere.
+//! Progress of a build on standard error: a bar on a terminal, otherwise a line for each step.
 
 use std::io::IsTerminal as _;
 

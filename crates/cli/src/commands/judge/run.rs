@@ -123,7 +123,7 @@ async fn work(runs: &Runs, id: Uuid, signals: &mut Signals) -> Result<bool, Fail
     Ok(was_interrupted)
 }
 
-/// Progress on standard error: a bar on a terminal, elsewhere a line for each tenth of the units.
+/// Progress on standard error: a bar on a terminal, otherwise a line for each tenth of the units.
 struct RunBar {
     bar: Option<ProgressBar>,
     /// Tenths of the units that the last line reported.

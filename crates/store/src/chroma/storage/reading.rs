@@ -185,7 +185,7 @@ impl ChromaStorage {
         operation: &'static str,
     ) -> Result<(), StorageError> {
         match error.remedy() {
-            // A silent server counts as unavailable: clients should not wait for ever smaller pages.
+            // A silent server counts as unavailable: clients should not wait while pages become smaller and smaller.
             Remedy::Shrink(most) if !error.is_timeout() && size.shrink(asked, most) => Ok(()),
             _ => Err(self.failed(operation)(error)),
         }

@@ -54,7 +54,7 @@ impl Database {
             from evaluation_results
             where panopticon_metadata(result_metadata) ->> 'fingerprint' = any($1)
                 and panopticon_metadata(result_metadata) ->> 'status' in ('scored', 'unparsed', 'refused')
-                -- What is longer is asked again: as many are read at once as tasks are claimed.
+                -- Instead of reading a longer text, the judge is asked again: all claimed tasks are read at once.
                 and octet_length(result_metadata::text) <= 65536
             order by panopticon_metadata(result_metadata) ->> 'fingerprint', "timestamp", id
             "#,

@@ -38,7 +38,7 @@ pub struct StoredJudgement<'r> {
     pub status: ResultStatus,
     /// The score: a finite number wherever a judgement of one answer is scored.
     pub score: Option<f64>,
-    /// Whether the score lies beyond the metric's scale.
+    /// Whether the score is outside the metric's scale.
     pub is_out_of_range: bool,
     /// The comparison of two answers, if it is one.
     pub comparison: Option<StoredComparison<'r>>,

@@ -1,4 +1,4 @@
--- Claims up to $3 tasks of kind $5 for worker $2; or reads task $7, which the worker has claimed before.
+-- Claims up to $3 tasks of kind $5 for worker $2, or reads task $7, which the worker has claimed.
 with chosen as (
     select task
     from run_tasks
@@ -12,7 +12,7 @@ with chosen as (
             where workers.run_id = $1
                 and workers.worker = run_tasks.worker
                 and workers.lease_until > clock_timestamp() at time zone 'utc'
-                -- No lease lasts for a day: one that seems to is another hand's.
+                -- No lease lasts for a day: another program has written one that seems to.
                 and workers.lease_until < clock_timestamp() at time zone 'utc' + interval '1 day'
         )
     order by task
@@ -40,7 +40,7 @@ select found.task as "task!",
     found.repeat,
     found.claims as "claims?",
     found.attempts as "attempts?",
-    -- What the texts have together; then they are read if that is no more than what is asked for.
+    -- The total size of the texts, which are read only if it is at most the requested size.
     sizes.bytes as "bytes!",
     case when sizes.bytes <= $6 then found.answer_text end as "answer_text?",
     case when sizes.bytes <= $6 then found.answer_metadata end as "answer_metadata?",
@@ -55,9 +55,9 @@ select found.task as "task!",
     case when sizes.bytes <= $6 then opponents.output_id end as "opponent_output_id?",
     case when sizes.bytes <= $6 then opponents.reason end as "opponent_reason?"
 from found
--- What is claimed is given to the worker, whatever it lacks: else nobody would ever end it.
+-- Claimed tasks are returned even if parts are missing: otherwise no worker would end them.
 left join run_queries as queries on queries.run_id = $1 and queries.query = found.query
--- Answers are numbered by query and model.
+-- The number of an answer follows from its query and model.
 left join run_tasks as answers
     on found.kind = 'judgement'
     and answers.run_id = $1

@@ -10,6 +10,6 @@ from unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
 where tasks.run_id = $1
     and tasks.task = given.task
     and tasks.worker = $2
-    -- Not `= 'ready'`: the index of ready tasks would be searched whole, with all that were ready before.
+    -- Not `= 'ready'`: PostgreSQL would scan the whole index of ready tasks, with the entries of all earlier ones.
     and tasks.state not in ('waiting', 'done')
 returning tasks.task

@@ -2,7 +2,7 @@ insert into run_tasks (
     run_id, task, kind, state, query, model, opponent, swapped, metric, judge, repeat
 )
 select $1,
-    -- Queries and models have the numbers before; a number each for all the rest.
+    -- Queries and models have the first numbers; each judgement has one of the following.
     $2::bigint * $3::bigint
         + (((query::bigint * cardinality($4::smallint[]) + subject.number - 1) * $7 + metric) * $8 + judge) * $9 + repeat,
     'judgement', 'waiting', query, subject.model, subject.opponent, subject.swapped, metric, judge, repeat

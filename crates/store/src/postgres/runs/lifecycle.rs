@@ -81,21 +81,21 @@ impl Database {
                 Row,
                 r#"
             select id,
-                -- Longer ones than ours are cut before they are read.
+                -- Names longer than any that Panopticon writes are truncated before they are read.
                 case when octet_length(name) > 4096 then left(name, 200) || '…' else name end as "name?",
                 coalesce(octet_length(name) > 4096, false) as "is_name_cut!",
                 case when octet_length(plan) <= $2::bigint then plan end as "plan?",
                 coalesce(octet_length(plan), 0)::bigint as "plan_bytes!",
                 case when octet_length(allowance) <= 4096 then allowance end as "allowance?",
                 left(state, 100) as "state?", left(stop_reason, 4096) as "stop_reason?",
-                -- Times that Rust's types do not have are the nearest that they have.
+                -- Times beyond the range of Rust's types become the nearest in the range.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
                 case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
                 (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
                 requests as "requests?",
                 (
-                    -- Negative if one worker's is, or is missing.
+                    -- Negative if the count of one worker is negative or missing.
                     select case
                         when min(coalesce(workers.requests, -1)) < 0 then -1
                         else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint
@@ -133,7 +133,7 @@ impl Database {
             let rows = sqlx::query!(
                 r#"
             select id,
-                -- Times that Rust's types do not have are the nearest that they have.
+                -- Times beyond the range of Rust's types become the nearest in the range.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!"
             from runs
             where ($1::text is null
@@ -188,7 +188,7 @@ impl Database {
             let rows = sqlx::query!(
                 r#"
             select
-                -- All that are not known are one, of which there is an example: whoever wrote them may have written many.
+                -- Unknown states count as one, with an example: another program may have written many different ones.
                 case when kind in ('answer', 'judgement') then kind end as kind,
                 case
                     when outcome in ('answered', 'scored', 'unparsed', 'refused', 'failed', 'unanswered') then outcome
@@ -585,7 +585,7 @@ impl Row {
             id: self.id,
             name: self.name,
             is_name_cut: self.is_name_cut,
-            // None is no plan, and whoever reads it says so.
+            // An empty text is not a plan, and reading it reports that.
             plan: self.plan.unwrap_or_default(),
             allowance: self.allowance.unwrap_or_default(),
             state,

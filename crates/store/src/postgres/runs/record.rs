@@ -250,14 +250,14 @@ async fn use_up(
         StoredUsage,
         r#"
         update runs
-        -- Up to the greatest number; what is missing stays so.
+        -- Limited to the greatest number; NULL stays NULL.
         set tokens = (tokens::numeric + least($2::bigint, 9223372036854775807 - tokens::numeric))::bigint, cost_usd = cost_usd + $3,
             without_usage = (without_usage::numeric + least($4::bigint, 9223372036854775807 - without_usage::numeric))::bigint,
             without_cost = (without_cost::numeric + least($5::bigint, 9223372036854775807 - without_cost::numeric))::bigint
         where id = $1
         returning requests as "requests?",
             (
-                -- Negative if one worker's is, or is missing.
+                -- Negative if the count of one worker is negative or missing.
                 select case
                     when min(coalesce(workers.requests, -1)) < 0 then -1
                     else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint

@@ -7,7 +7,7 @@ where tasks.run_id = $1
         select 1
         from run_tasks as answers
         where answers.run_id = $1
-            -- Answers are numbered by query and model.
+            -- The number of an answer follows from its query and model.
             and answers.task in (
                 tasks.query::bigint * $3::bigint + tasks.model,
                 tasks.query::bigint * $3::bigint + coalesce(tasks.opponent, tasks.model)

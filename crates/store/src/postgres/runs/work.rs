@@ -92,7 +92,7 @@ pub enum ModelAnswer {
         /// The text.
         text: String,
     },
-    /// There is none, for the given reason.
+    /// There is no answer, for the given reason.
     None(String),
 }
 

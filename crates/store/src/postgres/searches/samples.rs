@@ -20,7 +20,7 @@ pub struct StoredSample {
     pub searched_at: PrimitiveDateTime,
     /// The vector.
     pub embedding: Embedding,
-    /// Results that were asked for.
+    /// Requested results.
     pub wanted: u32,
     /// Results that there were.
     pub returned: u32,

@@ -41,7 +41,7 @@ pub(crate) enum Bind {
 pub(super) struct Binds(pub(super) Vec<Bind>);
 
 impl Binds {
-    /// The placeholder that stands for `bind`.
+    /// The placeholder of `bind`.
     pub(super) fn add(&mut self, bind: Bind) -> String {
         self.0.push(bind);
         format!("${}", self.0.len())

@@ -18,7 +18,7 @@ pub(super) struct Wanted<'w> {
     pub(super) user: &'w str,
 }
 
-/// The password of the first matching line; `None` if there is none or the file does not exist. As in libpq, the file
+/// The password of the first matching line; `None` if no line matches or the file does not exist. As in libpq, the file
 /// must not be accessible to others.
 pub(super) fn password(path: &str, wanted: &Wanted<'_>) -> io::Result<Option<String>> {
     let file = match File::open(path) {

@@ -93,7 +93,7 @@ fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
     })
 }
 
-/// Host and port, which may be empty, or lists of them, which are rejected elsewhere.
+/// Host and port, which may be empty, or lists of them, which a later check rejects.
 fn host_and_port(address: &str) -> Option<(String, String)> {
     if let Some(bracketed) = address.strip_prefix('[') {
         let (host, after) = bracketed.split_once(']')?;
@@ -136,7 +136,7 @@ fn parameters(query: &str, reading: Reading) -> Option<Vec<(String, String)>> {
         if !is_plausible || is_unclear || value.contains('#') {
             return None;
         }
-        // In options, `+` is a space, as most programs write them; elsewhere it is literal, as in libpq.
+        // In options, `+` is a space, as most programs write them; in other parts it is literal, as in libpq.
         let value = if name == "options" { value.replace('+', " ") } else { value.to_owned() };
         parameters.push((name, decoded(&value)?));
     }

@@ -34,7 +34,7 @@ pub(super) async fn existing(
             operator_class.opcname as "operator_class!",
             index.indpred is null as "has_all_rows!",
             coalesce(pg_get_expr(index.indexprs, index.indrelid), key.attname) as "key!",
-            -- Null of one that was dropped since the statement began.
+            -- NULL for an index that was dropped after the statement began.
             coalesce(pg_relation_size(index.indexrelid), 0) as "size_bytes!",
             coalesce(pg_relation_filenode(index.indexrelid)::bigint, 0) as "build!",
             options.lists,

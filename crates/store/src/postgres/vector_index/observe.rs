@@ -41,7 +41,7 @@ pub struct Observation {
     pub dead_rows: u64,
     /// Rows inserted and updated since the server's statistics began.
     pub writes: u64,
-    /// Rows inserted and updated per second since the last stored plan; `None` if there is none.
+    /// Rows inserted and updated per second since the last stored plan; `None` without a stored plan.
     pub writes_per_second: Option<f64>,
     /// Size of the table without its indexes.
     pub table_bytes: u64,
@@ -242,7 +242,7 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
                 and measured_at >= '0001-01-01'
                 and measured_at <= $3
                 and replayed >= 0
-                -- Neither NaN nor more than an interval can hold.
+                -- Neither NaN nor beyond the range of an interval.
                 and seconds between 0 and 1e9
                 and recall between 0 and 1
                 and recall_low between 0 and 1
