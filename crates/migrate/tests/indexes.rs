@@ -7,12 +7,12 @@ use store::postgres::{
     vector_index::{IndexDefinition, IndexKind, Precision},
 };
 use test_support::{TestDatabase, sample};
-use upkeep::TargetIndex;
+use upkeep::{IndexType, TargetIndex};
 
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, one, sample_name, table, try_migrate, verified, whole_state,
+    empty, indexed, migrate, migrate_with, one, sample_name, table, try_migrate, verified, whole_state,
 };
 
 /// The definitions of the vector indexes of `name`, each with its operator class, which the definition omits if it is
@@ -53,6 +53,10 @@ async fn fill(test_database: &TestDatabase, table: &Table, rows: u32) {
         .await;
 }
 
+fn lists() -> migrate::MigrateOptions {
+    indexed(IndexType::Ivfflat)
+}
+
 #[tokio::test]
 async fn small_table_gets_no_index() {
     let (test_database, database) = empty().await;
@@ -75,7 +79,7 @@ async fn index_is_built_once_after_the_rows_and_its_recall_is_reported() {
     let copies = |id: u16| Entry::new(&format!("record {id}"), vector(id / 10, 3));
     let directory = Directory::with("large", DistanceSpace::L2, &(0..12_000).map(copies).collect::<Vec<_>>());
     let large = table("large", DistanceSpace::L2, 3);
-    let report = migrate(&database, directory.path(), &large).await;
+    let report = migrate_with(&database, directory.path(), &large, &lists()).await;
     assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 12_000));
     let expected = IndexDefinition { kind: IndexKind::Ivfflat { lists: 12 }, precision: Precision::Full };
     assert_eq!(report.index.as_ref().and_then(upkeep::Plan::built), Some(expected));
@@ -88,8 +92,29 @@ async fn index_is_built_once_after_the_rows_and_its_recall_is_reported() {
     assert_eq!(built.len(), 1);
     // No one else uses a table that this run created, so it uses the faster build.
     assert!(!built[0].contains("concurrently"), "{}", built[0]);
-    let again = migrate(&database, directory.path(), &large).await;
+    let again = migrate_with(&database, directory.path(), &large, &lists()).await;
     assert_eq!((again.outcome(), again.index), (Outcome::Verified, None));
+}
+
+#[tokio::test]
+async fn index_is_of_the_requested_type_and_hnsw_by_default_with_its_search_parameters() {
+    let directory = Directory::with("large", DistanceSpace::L2, &entries(0..10_000, 3));
+    for (index_type, expected) in [
+        (IndexType::Auto, "hnsw (embedding vector_l2_ops) WITH (m='16', ef_construction='64')"),
+        (IndexType::Ivfflat, "ivfflat (embedding) WITH (lists='10')"),
+        (IndexType::None, ""),
+    ] {
+        let (test_database, database) = empty().await;
+        let large = table("large", DistanceSpace::L2, 3);
+        let report = migrate_with(&database, directory.path(), &large, &indexed(index_type)).await;
+        assert_eq!(report.outcome(), Outcome::Verified, "{index_type:?}");
+        let index = vector_indexes(&test_database, "large").await;
+        assert!(index.contains(expected) && index.is_empty() == expected.is_empty(), "{index}");
+        let measured: i64 = one(&test_database, "select count(*) from vector_index_settings").await;
+        let is_graph = expected.starts_with("hnsw");
+        assert_eq!(measured > 0, is_graph, "{index_type:?}");
+        assert_eq!(report.index.expect("a plan is made").tuning.is_some(), is_graph, "{index_type:?}");
+    }
 }
 
 #[tokio::test]
@@ -103,11 +128,11 @@ async fn operator_class_follows_the_space_and_a_table_in_service_is_indexed_conc
     ] {
         let records = table(space.as_str(), space, 3);
         let directory = Directory::with(space.as_str(), space, &entries(0..3, 3));
-        migrate(&database, directory.path(), &records).await;
+        migrate_with(&database, directory.path(), &records, &lists()).await;
         fill(&test_database, &records, 10_000).await;
         test_database.execute("truncate builds").await;
         directory.put(space.as_str(), &[Entry::new("one more", vector(9, 3))]);
-        let report = migrate(&database, directory.path(), &records).await;
+        let report = migrate_with(&database, directory.path(), &records, &lists()).await;
         assert_eq!(report.outcome(), Outcome::Verified, "{space}");
         let index = vector_indexes(&test_database, space.as_str()).await;
         assert!(index.contains("ivfflat (embedding") && index.ends_with(class), "{index}");
@@ -121,10 +146,10 @@ async fn vectors_above_2000_dimensions_get_an_index_of_half_precision() {
     let (test_database, database) = empty().await;
     let records = table("wide", DistanceSpace::Cosine, 2_001);
     let directory = Directory::with("wide", DistanceSpace::Cosine, &entries(0..3, 2_001));
-    migrate(&database, directory.path(), &records).await;
+    migrate_with(&database, directory.path(), &records, &lists()).await;
     fill(&test_database, &records, 10_000).await;
     directory.put("wide", &[Entry::new("one more", vector(9, 2_001))]);
-    let report = migrate(&database, directory.path(), &records).await;
+    let report = migrate_with(&database, directory.path(), &records, &lists()).await;
     assert_eq!(report.outcome(), Outcome::Verified);
     let index = vector_indexes(&test_database, "wide").await;
     assert!(index.contains("((embedding)::halfvec(2001)) halfvec_cosine_ops"), "{index}");
@@ -170,10 +195,10 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
     let (test_database, database) = empty().await;
     let records = table("wide", DistanceSpace::L2, 2_001);
     let directory = Directory::with("wide", DistanceSpace::L2, &entries(0..3, 2_001));
-    migrate(&database, directory.path(), &records).await;
+    migrate_with(&database, directory.path(), &records, &lists()).await;
     fill(&test_database, &records, 10_000).await;
     directory.put("wide", &[Entry::new("one more", vector(9, 2_001))]);
-    let report = migrate(&database, directory.path(), &records).await;
+    let report = migrate_with(&database, directory.path(), &records, &lists()).await;
     assert!(report.index.is_some_and(|plan| plan.built().is_some()), "all are in range");
 
     let mut beyond = vector(10, 2_001);
@@ -183,7 +208,7 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
         "create index foreign_half on wide using ivfflat ((embedding::halfvec(2001)) halfvec_l2_ops)
         with (lists = 1) where source_id = 'beyond'";
     test_database.execute(foreign).await;
-    let options = migrate::MigrateOptions::default();
+    let options = lists();
     let error = try_migrate(&database, directory.path(), &records, &options).await;
     let error = error.expect_err("a foreign index cannot hold it");
     let migrate::Error::Store { source, .. } = &error else { panic!("{error}") };
@@ -191,7 +216,7 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
     assert_eq!(*id, records::stored_id("beyond"));
 
     test_database.execute("drop index foreign_half").await;
-    let report = migrate(&database, directory.path(), &records).await;
+    let report = migrate_with(&database, directory.path(), &records, &lists()).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
     assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(TargetIndex::OutOfRange)));
     assert_eq!((report.index_failure, vector_indexes(&test_database, "wide").await), (None, String::new()));
@@ -210,15 +235,15 @@ async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one
     let scaled =
         |seed, scale: f32| vector(seed, 2_001).into_iter().map(|component| component * scale).collect();
     let directory = Directory::with("tiny", DistanceSpace::Cosine, &entries(0..3, 2_001));
-    migrate(&database, directory.path(), &records).await;
+    migrate_with(&database, directory.path(), &records, &lists()).await;
     fill(&test_database, &records, 10_000).await;
     directory.put("tiny", &[Entry::new("one more", scaled(9, 1.0))]);
-    let report = migrate(&database, directory.path(), &records).await;
+    let report = migrate_with(&database, directory.path(), &records, &lists()).await;
     assert!(report.index.is_some_and(|plan| plan.built().is_some()), "half precision holds all");
 
     // By our own hand, and by another's.
     directory.put("tiny", &[Entry::new("tiny", scaled(10, 1e-8))]);
-    let report = migrate(&database, directory.path(), &records).await;
+    let report = migrate_with(&database, directory.path(), &records, &lists()).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
     assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(TargetIndex::OutOfRange)));
     assert_eq!(vector_indexes(&test_database, "tiny").await, "");

@@ -59,6 +59,12 @@ fn quarantining() -> MigrateOptions {
     MigrateOptions { rejected_records: RejectedRecords::Quarantine, ..MigrateOptions::default() }
 }
 
+/// The options of the command line's `--index`.
+fn indexed(index_type: upkeep::IndexType) -> MigrateOptions {
+    let index_policy = upkeep::Policy { index_type, ..upkeep::Policy::default() };
+    MigrateOptions { index_policy, ..MigrateOptions::default() }
+}
+
 fn silent() -> Observer {
     Arc::new(|_| {})
 }

@@ -32,18 +32,20 @@ pub enum IndexType {
 pub enum BuildUrgency {
     /// Not urgent: the best index may take longer to build.
     None,
-    /// A migration is waiting, whose rows are not searched yet: IVFFlat builds ten times as fast as HNSW, which can
-    /// replace it later.
+    /// A migration is waiting: an HNSW index, with its search parameters, may take a minute. Otherwise the table gets
+    /// IVFFlat, which builds ten times as fast, and HNSW replaces it later.
     Migration,
 }
 
-impl BuildUrgency {
-    /// How long an HNSW index may take to build with more candidates than the default: an hour, the default budget of a
-    /// round of maintenance.
-    pub(crate) fn build_time(self) -> Duration {
-        match self {
-            Self::None => Duration::from_secs(3_600),
-            Self::Migration => Duration::from_secs(60),
+impl Policy {
+    /// How long an HNSW index may take: an hour, the default budget of a round of maintenance, to build with more
+    /// candidates than the default; a minute in a migration, including its search parameters, unless it is requested.
+    pub(crate) fn build_time(&self) -> Duration {
+        match (self.urgency, self.index_type) {
+            (BuildUrgency::None, _) | (BuildUrgency::Migration, IndexType::Hnsw) => {
+                Duration::from_secs(3_600)
+            }
+            (BuildUrgency::Migration, _) => Duration::from_secs(60),
         }
     }
 }

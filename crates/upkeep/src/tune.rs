@@ -23,15 +23,9 @@ use crate::{
     policy::Policy,
     progress::{Event, Observer},
     questions::questions,
-    recall::{MeanRecall, ParameterSearch, recall},
+    recall::{FEWEST_SAMPLES, MeanRecall, ParameterSearch, recall, sample_count},
 };
 
-/// An exact scan reads the complete table, so larger tables get fewer searches: about this many rows are read in
-/// total, within the limits below. Too few may miss the hard queries: 33 of 300,000 rows predicted 0.98 where new
-/// sentences had 0.93.
-const ROWS_TO_READ: u64 = 30_000_000;
-const FEWEST_SAMPLES: u64 = 60;
-const MOST_SAMPLES: u64 = 200;
 /// After this many searches, a parameter that cannot meet the target any more is given up.
 const HOPE_AFTER: usize = 10;
 /// With fewer recorded searches, generated ones are used; with at least `ENOUGH_SEARCHES`, only recorded ones.
@@ -72,8 +66,7 @@ pub(crate) async fn tune(
     observer: &Observer<'_>,
 ) -> Result<Vec<MeasuredSetting>, store::Error> {
     let (table, rows) = (&observation.table, observation.rows);
-    let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
-    let count = u32::try_from(count).expect("at most 200");
+    let count = sample_count(rows);
     let groups = groups(database, table, rows, count).await?;
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
     let matches = FILTERED_MATCHES * f64::from(exact_scan_limit(rows));

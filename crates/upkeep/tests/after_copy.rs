@@ -5,10 +5,10 @@ use store::postgres::{
     vector_index::{IndexChange, IndexDefinition, IndexKind, Precision},
 };
 use test_support::TestDatabase;
-use upkeep::{Plan, Policy, TargetIndex};
+use upkeep::{IndexType, Plan, Policy, TargetIndex};
 use uuid::Uuid;
 
-use crate::{index_names, neighbours, prepared, queries, samples};
+use crate::{filled, index_names, neighbours, observe, prepared, queries, samples};
 
 /// Inserts 12,000 rows in groups of ten copies, so that the ten nearest rows of a row are its group. Copies share an
 /// IVFFlat list, the first one that a search for any of them probes. One group in a hundred is rare, and no sample
@@ -28,16 +28,31 @@ async fn fill_copies(test_database: &TestDatabase) {
         .await;
 }
 
-async fn after_copy(database: &Database) -> Plan {
-    let applied =
-        upkeep::apply_after_copy(database, &queries(), Uuid::nil(), &Policy::default(), &|_| {}).await;
+async fn after_copy(database: &Database, index_type: IndexType) -> Plan {
+    let policy = Policy { index_type, ..Policy::default() };
+    let applied = upkeep::apply_after_copy(database, &queries(), Uuid::nil(), &policy, &|_| {}).await;
     applied.expect("the index is maintained").plan
+}
+
+#[tokio::test]
+async fn small_table_gets_hnsw_with_measured_search_parameters() {
+    let (_test_database, database) = filled().await;
+    let plan = after_copy(&database, IndexType::Auto).await;
+    let built = plan.built().expect("an index is built");
+    let observation = observe(&database).await;
+    let [index] = &observation.indexes[..] else { panic!("{:?} after {plan}", observation.indexes) };
+    assert_eq!(index.definition, built, "after {plan}");
+    assert!(matches!(built.kind, IndexKind::Hnsw { ef_construction: 200, ef_insert: 64, .. }), "{plan}");
+    let measured = index.measured.iter().map(|measured| measured.depth).collect::<Vec<_>>();
+    assert!(measured.starts_with(&[10, 100]), "{measured:?} after {plan}");
+    let again = after_copy(&database, IndexType::Auto).await;
+    assert!(again.is_empty(), "{again}");
 }
 
 #[tokio::test]
 async fn index_is_sized_from_the_rows_and_replaces_an_unsuitable_one() {
     let (test_database, database) = prepared().await;
-    let empty = after_copy(&database).await;
+    let empty = after_copy(&database, IndexType::Ivfflat).await;
     assert!(empty.is_empty(), "no index on an empty table: {empty}");
 
     // Like the old services: an IVFFlat index on the empty table.
@@ -55,7 +70,7 @@ async fn index_is_sized_from_the_rows_and_replaces_an_unsuitable_one() {
         }
     }
 
-    let plan = after_copy(&database).await;
+    let plan = after_copy(&database, IndexType::Ivfflat).await;
     let definition = IndexDefinition { kind: IndexKind::Ivfflat { lists: 12 }, precision: Precision::Full };
     assert_eq!(plan.wanted, TargetIndex::Index(definition));
     assert!(plan.changes.contains(&IndexChange::Drop { name: "old".to_owned() }), "{plan}");
@@ -68,7 +83,7 @@ async fn index_is_sized_from_the_rows_and_replaces_an_unsuitable_one() {
         "queries_pkey",
     ];
     assert_eq!(index_names(&test_database).await, expected);
-    let again = after_copy(&database).await;
+    let again = after_copy(&database, IndexType::Ivfflat).await;
     assert!(again.is_empty(), "{again}");
 
     for theme in THEMES {

@@ -193,12 +193,41 @@ pub(crate) struct MigrateArguments {
     /// Skip the comparison of both sides at the end
     #[arg(long)]
     pub(crate) no_verify: bool,
+    /// Vector index of tables from 10,000 rows on [default: VECTOR_INDEX_TYPE]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) index: Option<IndexChoice>,
     /// Undo a run: remove the rows it added, restore those it changed
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["what", "dry_run", "delete", "no_verify"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["what", "dry_run", "delete", "no_verify", "index"])]
     pub(crate) undo: Option<Uuid>,
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The vector index after a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IndexChoice {
+    /// HNSW with measured search parameters if that takes less than a minute, otherwise IVFFlat, which `serve` or
+    /// `index apply` replaces by HNSW
+    Auto,
+    /// HNSW with measured search parameters, however long it takes
+    Hnsw,
+    /// IVFFlat
+    Ivfflat,
+    /// None: searches use exact scans
+    None,
+}
+
+impl IndexChoice {
+    /// The index type of the policy.
+    pub(crate) fn index_type(self) -> upkeep::IndexType {
+        match self {
+            Self::Auto => upkeep::IndexType::Auto,
+            Self::Hnsw => upkeep::IndexType::Hnsw,
+            Self::Ivfflat => upkeep::IndexType::Ivfflat,
+            Self::None => upkeep::IndexType::None,
+        }
+    }
 }
 
 /// What to do with records that PostgreSQL cannot store.

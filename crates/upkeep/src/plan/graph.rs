@@ -7,7 +7,11 @@ use store::postgres::vector_index::{
 };
 
 use super::{TARGET_DEPTH, loss::at_target};
-use crate::{names::is_ours, policy::Policy};
+use crate::{
+    names::is_ours,
+    policy::{BuildUrgency, Policy},
+    recall::sample_count,
+};
 
 /// pgvector's default. With 117,000 glosses, an index built with 200 candidates has a recall of 0.993 at `ef_search` 60,
 /// in 0.92 ms; one built with 64, at 120, in 1.71 ms. Building takes 2.6 times as long.
@@ -51,9 +55,32 @@ pub(super) fn build_time(kind: IndexKind, observation: &Observation) -> Duration
     Duration::from_secs_f64(rows * per_row * SAFETY / cores)
 }
 
+/// How long it takes until the search parameters of an index are measured, estimated with a margin: exact scans that read
+/// a row in a microsecond, and searches of the index.
+pub(super) fn tuning_time(observation: &Observation) -> Duration {
+    const ROW: Duration = Duration::from_micros(1);
+    // The nearest rows of each sample, and then of each search, without a filter and with one.
+    const SCANS: u32 = 3;
+    /// Of each kind: of both depths, with and without a filter; some need ten values, and the deepest takes 10 ms.
+    const INDEX_SEARCHES: u32 = 30;
+    const INDEX_SEARCH: Duration = Duration::from_millis(4);
+    let samples = sample_count(observation.rows);
+    let rows = u32::try_from(observation.rows).unwrap_or(u32::MAX);
+    (ROW * rows * SCANS + INDEX_SEARCH * INDEX_SEARCHES) * samples
+}
+
 /// The HNSW parameters of a new index.
 pub(super) fn planned(observation: &Observation, policy: &Policy) -> IndexKind {
-    if build_time(GRAPH, observation) <= policy.urgency.build_time() { GRAPH } else { SPARSE_GRAPH }
+    if ready_time(GRAPH, observation, policy) <= policy.build_time() { GRAPH } else { SPARSE_GRAPH }
+}
+
+/// How long it takes until an HNSW index is built; in a migration, until its search parameters are measured too.
+pub(super) fn ready_time(kind: IndexKind, observation: &Observation, policy: &Policy) -> Duration {
+    let built = build_time(kind, observation);
+    match policy.urgency {
+        BuildUrgency::None => built,
+        BuildUrgency::Migration => built + tuning_time(observation),
+    }
 }
 
 /// The HNSW parameters that should meet the target, and why they are unusual, if they are.
@@ -96,7 +123,7 @@ pub(crate) fn rebuilt(index: &VectorIndex, observation: &Observation, policy: &P
                 ef_insert: lowered(index, observation).unwrap_or(ef_insert),
             };
             let is_ours = is_ours(&index.name, &observation.table.name);
-            let is_fast = build_time(better, observation) <= policy.urgency.build_time();
+            let is_fast = build_time(better, observation) <= policy.build_time();
             if is_ours && is_fast { better } else { kind }
         }
         IndexKind::Ivfflat { .. } => kind,

@@ -206,10 +206,9 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         return choice(TargetIndex::OutOfRange, reason);
     }
     let least = if dimension > Observation::MAX_FULL_DIMENSION { Precision::Half } else { Precision::Full };
-    let lists = TargetIndex::Index(IndexDefinition {
-        kind: IndexKind::Ivfflat { lists: planned_lists(rows) },
-        precision: least,
-    });
+    let lists_definition =
+        IndexDefinition { kind: IndexKind::Ivfflat { lists: planned_lists(rows) }, precision: least };
+    let lists = TargetIndex::Index(lists_definition);
     match policy.index_type {
         IndexType::None => return choice(TargetIndex::Exact, "the index type is set to none".to_owned()),
         _ if rows < EXACT_SCAN_ROWS => {
@@ -224,11 +223,14 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         }
         IndexType::Auto => {}
     }
-    if policy.urgency == BuildUrgency::Migration {
-        let reason = "a migration is waiting, and ivfflat builds ten times as fast as hnsw";
-        return Choice { wanted: lists, reason: reason.to_owned(), alternative: Alternative::Graph };
+    if policy.urgency == BuildUrgency::Migration
+        && let Some(reason) = postponed(observation, policy, valid, lists_definition)
+    {
+        return Choice { wanted: lists, reason, alternative: Alternative::Graph };
     }
-    if let Some(rate) = observation.writes_per_second.filter(|rate| *rate > MAX_GRAPH_WRITES_PER_SECOND) {
+    // The rows of a migration were not written concurrently with searches.
+    let rate = observation.writes_per_second.filter(|_| policy.urgency == BuildUrgency::None);
+    if let Some(rate) = rate.filter(|rate| *rate > MAX_GRAPH_WRITES_PER_SECOND) {
         let reason = format!(
             "{rate:.0} rows per second are written, and hnsw supports {MAX_GRAPH_WRITES_PER_SECOND:.0} \
                 concurrently with searches"
@@ -257,6 +259,28 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let why = if definition.kind == kind { why } else { "" };
     let reason = format!("hnsw reaches the recall of ivfflat in a fraction of the time{how}{why}");
     choice(TargetIndex::Index(definition), reason)
+}
+
+/// Why a migration, which is waiting, does not build an HNSW index, if so.
+fn postponed(
+    observation: &Observation,
+    policy: &Policy,
+    valid: &[&VectorIndex],
+    lists: IndexDefinition,
+) -> Option<String> {
+    if valid.iter().any(|index| fits(index, lists, Alternative::Graph)) {
+        return Some(
+            "a migration is waiting, and does not replace an index that searches can use".to_owned(),
+        );
+    }
+    let waiting = graph::ready_time(graph::planned(observation, policy), observation, policy);
+    (waiting > policy.build_time()).then(|| {
+        let minutes = waiting.as_secs().div_ceil(60);
+        format!(
+            "hnsw may take {minutes} minutes, for which a migration does not wait: `panopticon serve` builds it in \
+                the background"
+        )
+    })
 }
 
 /// Memory available to an HNSW index.
@@ -375,8 +399,21 @@ fn tuning(
     else {
         return None;
     };
-    // Measuring takes longer than a migration's copy, and searches of small tables read almost all rows.
-    if policy.urgency == BuildUrgency::Migration || rows < EXACT_SCAN_ROWS {
+    // Searches of small tables read almost all rows.
+    if rows < EXACT_SCAN_ROWS {
+        return None;
+    }
+    // Measuring may take longer than a migration's copy. A new HNSW index was only planned if it does not.
+    let is_graph = |definition: IndexDefinition| matches!(definition.kind, IndexKind::Hnsw { .. });
+    let is_new_graph = match kept {
+        None => plan.built().is_some_and(is_graph),
+        Some(index) => {
+            is_graph(index.definition)
+                && index.measured.is_empty()
+                && graph::tuning_time(observation) <= policy.build_time()
+        }
+    };
+    if policy.urgency == BuildUrgency::Migration && !is_new_graph {
         return None;
     }
     let measured = kept.and_then(loss::at_target);

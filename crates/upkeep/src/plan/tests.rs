@@ -141,24 +141,57 @@ fn small_tables_are_unchanged_and_large_ones_get_hnsw() {
 }
 
 #[test]
-fn migration_gets_ivfflat_which_hnsw_replaces_later() {
+fn migration_gets_hnsw_if_that_takes_less_than_a_minute() {
     let migration = &Policy { urgency: BuildUrgency::Migration, ..Policy::default() };
     check(
-        &observation(50_000, vec![]),
+        &observation(12_000, vec![]),
         migration,
         &expect![[r#"
-            table `queries`, 50000 rows: ivfflat with 50 lists
-              because a migration is waiting, and ivfflat builds ten times as fast as hnsw
-              build index `queries_panopticon_vector_new`: ivfflat with 50 lists
+            table `queries`, 12000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
+              because hnsw reaches the recall of ivfflat in a fraction of the time
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 200 (inserts with 64)
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              set ef_construction of index `queries_panopticon_vector` to 64, for inserts
+              measure the search parameters of `queries_panopticon_vector`: they were never measured
+        "#]],
+    );
+    // A rate that includes the migration's own rows says nothing.
+    let written = Observation { writes_per_second: Some(5_000.0), ..observation(12_000, vec![]) };
+    assert!(plan(&written, migration).tuning.is_some());
+    let elsewhere = Observation { cores: None, ..observation(40_000, vec![]) };
+    let wanted = plan(&elsewhere, migration).wanted;
+    assert!(matches!(wanted, TargetIndex::Index(of) if of.kind == IndexKind::Ivfflat { lists: 40 }));
+    let killed = VectorIndex { measured: vec![], ..index("queries_panopticon_vector", GRAPH) };
+    let resumed = plan(&observation(12_000, vec![killed.clone()]), migration);
+    assert!(resumed.changes.is_empty() && resumed.tuning.is_some(), "{resumed}");
+    assert!(plan(&observation(2_000_000, vec![killed]), migration).is_empty(), "that takes too long");
+    let explicit = Policy { index_type: IndexType::Hnsw, ..*migration };
+    let requested = plan(&observation(1_000_000, vec![]), &explicit);
+    assert!(requested.built().is_some_and(|built| built.kind == GRAPH), "{requested}");
+    assert!(requested.tuning.is_some(), "however long it takes: {requested}");
+    let lists = Policy { index_type: IndexType::Ivfflat, ..*migration };
+    assert_eq!(plan(&observation(12_000, vec![]), &lists).tuning, None);
+}
+
+#[test]
+fn migration_gets_ivfflat_otherwise_which_hnsw_replaces_later() {
+    let migration = &Policy { urgency: BuildUrgency::Migration, ..Policy::default() };
+    check(
+        &observation(200_000, vec![]),
+        migration,
+        &expect![[r#"
+            table `queries`, 200000 rows: ivfflat with 200 lists
+              because hnsw may take 4 minutes, for which a migration does not wait: `panopticon serve` builds it in the background
+              build index `queries_panopticon_vector_new`: ivfflat with 200 lists
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
         "#]],
     );
-    let lists = index("queries_panopticon_vector", IndexKind::Ivfflat { lists: 50 });
+    let lists = index("queries_panopticon_vector", IndexKind::Ivfflat { lists: 200 });
     check(
-        &observation(50_000, vec![lists]),
+        &observation(200_000, vec![lists]),
         &Policy::default(),
         &expect![[r#"
-            table `queries`, 50000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
+            table `queries`, 200000 rows: hnsw with m 16, ef_construction 200 (inserts with 64)
               because hnsw reaches the recall of ivfflat in a fraction of the time
               build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 200 (inserts with 64)
               drop index `queries_panopticon_vector`
@@ -168,8 +201,8 @@ fn migration_gets_ivfflat_which_hnsw_replaces_later() {
         "#]],
     );
     let mut graph = index("own", HNSW);
-    graph.measured = vec![measured(0.98, 0.99, 50_000)];
-    let kept = plan(&observation(50_000, vec![graph]), migration);
+    graph.measured = vec![measured(0.98, 0.99, 200_000)];
+    let kept = plan(&observation(200_000, vec![graph]), migration);
     assert!(kept.is_empty(), "an existing HNSW index is even better: {kept}");
 }
 
@@ -301,8 +334,8 @@ fn index_is_built_with_fewer_candidates_where_more_would_take_over_an_hour() {
     };
     let of = |kind| TargetIndex::Index(IndexDefinition { kind, precision: Precision::Full });
     assert_eq!(wanted(1_000_000, Some(2)), of(GRAPH));
-    assert_eq!(wanted(10_000_000, Some(2)), of(SPARSE_GRAPH));
-    assert_eq!(wanted(10_000_000, Some(16)), of(GRAPH));
+    assert_eq!(wanted(5_000_000, Some(2)), of(SPARSE_GRAPH));
+    assert_eq!(wanted(5_000_000, Some(16)), of(GRAPH));
     assert_eq!(wanted(1_000_000, None), of(GRAPH));
     assert_eq!(wanted(3_000_000, None), of(SPARSE_GRAPH), "a server elsewhere may have one core");
 }

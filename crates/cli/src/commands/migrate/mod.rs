@@ -54,7 +54,10 @@ async fn migrate(
     sources: &mut Vec<String>,
 ) -> Result<Report, Failure> {
     let transfer = &arguments.transfer;
-    let index_policy = configuration.index_policy()?;
+    let mut index_policy = configuration.index_policy()?;
+    if let Some(choice) = arguments.index {
+        index_policy.index_type = choice.index_type();
+    }
     // All sources are opened before anything is written, so that a wrong path stops the whole command.
     let work = Work::open(configuration, transfer, sources).await?;
     if arguments.dry_run

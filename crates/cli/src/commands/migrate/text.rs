@@ -6,6 +6,7 @@ use migrate::{
     CollectionReport, ConflictReason, CopyReport, Difference, Outcome, RejectReason, Report, Stopped,
     UndoReport, Verification,
 };
+use store::postgres::vector_index::IndexDefinition;
 use upkeep::TargetIndex;
 
 use super::failure::of_migration;
@@ -106,6 +107,17 @@ fn last_line(report: &Report) -> String {
     }
 }
 
+/// The line about a new index, and what follows.
+fn built(definition: IndexDefinition, plan: &upkeep::Plan) -> String {
+    if plan.tuning.is_some() {
+        return format!("  built a vector index with measured search parameters: {definition}");
+    }
+    let why = plan.reasons.last().expect("a plan has a reason");
+    format!(
+        "  built a vector index: {definition}, because {why}; `panopticon index apply` does the rest at once"
+    )
+}
+
 fn collection(report: &CollectionReport) -> String {
     let mut lines = vec![headline(report)];
     if let Some(copied) = &report.copied {
@@ -121,12 +133,7 @@ fn collection(report: &CollectionReport) -> String {
                 .to_owned(),
         ),
         Some(plan) => {
-            let built = plan.built();
-            lines.extend(built.map(|definition| {
-                format!(
-                    "  built a vector index: {definition}; `panopticon index apply` tunes its search parameters"
-                )
-            }));
+            lines.extend(plan.built().map(|definition| built(definition, plan)));
         }
         None => {}
     }
