@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::body::{Body, Bytes};
@@ -18,7 +18,7 @@ use tokio::{
     net::TcpStream,
     sync::Notify,
     task::{AbortHandle, JoinSet},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 
 /// How a connection is used; an extension of its requests.
@@ -34,9 +34,16 @@ struct State {
     idle_since: AtomicU64,
     /// Whether a request sent the key.
     has_key: AtomicBool,
+    /// Since when its client has read less than [`SLOWEST`], in milliseconds after `opened`; [`READS`] if nothing waits
+    /// for it.
+    behind_since: AtomicU64,
     /// Notified when the connection becomes idle.
     freed: Arc<Notify>,
+    /// Notified when the connection must be closed.
+    closing: Notify,
 }
+
+const READS: u64 = u64::MAX;
 
 /// Marks a request as in progress on a connection until dropped.
 #[derive(Debug)]
@@ -49,8 +56,19 @@ impl ConnectionUse {
             requests: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
             has_key: AtomicBool::new(false),
+            behind_since: AtomicU64::new(READS),
             freed,
+            closing: Notify::new(),
         }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        Self::begin(Arc::default())
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(READS - 1)
     }
 
     /// A request begins.
@@ -68,8 +86,7 @@ impl ConnectionUse {
     /// A request ended or waits for its body.
     fn rest(&self) {
         let state = &self.0;
-        let idle_since = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        state.idle_since.store(idle_since, Ordering::Relaxed);
+        state.idle_since.store(self.elapsed_ms(), Ordering::Relaxed);
         state.requests.fetch_sub(1, Ordering::Relaxed);
         state.freed.notify_one();
     }
@@ -81,9 +98,53 @@ impl ConnectionUse {
 
     /// Since when the connection is idle; connections without the key sort first.
     fn idle_since(&self) -> Option<(bool, Instant)> {
-        let State { opened, requests, idle_since, has_key, freed: _ } = &*self.0;
+        let State { opened, requests, idle_since, has_key, .. } = &*self.0;
         let idle = Duration::from_millis(idle_since.load(Ordering::Relaxed));
         (requests.load(Ordering::Relaxed) == 0).then(|| (has_key.load(Ordering::Relaxed), *opened + idle))
+    }
+
+    /// For how long the client has read less than [`SLOWEST`] of what waits for it.
+    pub(crate) fn stalled_for(&self) -> Duration {
+        match self.0.behind_since.load(Ordering::Relaxed) {
+            READS => Duration::ZERO,
+            since => Duration::from_millis(self.elapsed_ms().saturating_sub(since)),
+        }
+    }
+
+    /// A write waits for the client.
+    pub(crate) fn waits_for_client(&self) {
+        let began = (READS, self.elapsed_ms());
+        // An error means that it has waited before.
+        self.0.behind_since.compare_exchange(began.0, began.1, Ordering::Relaxed, Ordering::Relaxed).ok();
+    }
+
+    /// The client has read `bytes`.
+    fn taken(&self, bytes: usize) {
+        let earned_ms = (bytes as f64 * 1_000.0 / SLOWEST) as u64;
+        let now = self.elapsed_ms();
+        let advanced = |since: u64| (since != READS).then(|| since.saturating_add(earned_ms).min(now));
+        // An error means that nothing waited.
+        self.0.behind_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advanced).ok();
+    }
+
+    /// The client has read everything.
+    fn all_taken(&self) {
+        self.0.behind_since.store(READS, Ordering::Relaxed);
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(&self) {
+        self.0.closing.notify_one();
+    }
+
+    /// Waits until the connection must be closed.
+    pub(crate) async fn closed(&self) {
+        self.0.closing.notified().await;
+    }
+
+    /// Whether this is the same connection.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -189,11 +250,28 @@ impl Connections {
         }
     }
 
-    /// Waits until all connections have ended.
+    /// Waits until all connections have ended. Closes those that have nothing to lose: their request has not arrived, or
+    /// their client does not read the response.
     pub(crate) async fn all_ended(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+        loop {
+            let now = Instant::now();
+            for (task, used) in &self.open {
+                let idle = used.idle_since().map(|(_, since)| now.saturating_duration_since(since));
+                if used.stalled_for().max(idle.unwrap_or_default()) >= FAREWELL {
+                    task.abort();
+                }
+            }
+            tokio::select! {
+                ended = self.tasks.join_next() => if ended.is_none() { return },
+                () = tokio::time::sleep(FAREWELL / 4) => {}
+            }
+        }
     }
 }
+
+/// How long a request may take to arrive, or a client may read nothing, once the process shuts down: that long a packet
+/// may be under way. Nothing has been done for such a request, and its client repeats it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Bytes per second that a client must read for its response to continue: a tenth of the slowest lines' bandwidth. A
 /// slower client could keep its response, and above all an export permit, for any length of time.
@@ -205,6 +283,7 @@ const SLOWEST: f64 = 8_192.0;
 pub(crate) struct MinimumRateStream<S = TcpStream> {
     stream: S,
     patience: Duration,
+    used: ConnectionUse,
     /// Set while a write waits for the peer.
     wait: Option<Wait>,
 }
@@ -218,8 +297,8 @@ struct Wait {
 }
 
 impl<S> MinimumRateStream<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, wait: None }
+    pub(crate) fn new(stream: S, patience: Duration, used: ConnectionUse) -> Self {
+        Self { stream, patience, used, wait: None }
     }
 
     /// The result of a write.
@@ -230,12 +309,16 @@ impl<S> MinimumRateStream<S> {
     ) -> Poll<io::Result<usize>> {
         match (written, &mut self.wait) {
             (Poll::Ready(Ok(bytes)), wait) => {
+                self.used.taken(bytes);
                 if let Some(wait) = wait {
                     wait.taken += bytes;
                 }
                 Poll::Ready(Ok(bytes))
             }
-            (Poll::Pending, _) => self.wait(context).map(Err),
+            (Poll::Pending, _) => {
+                self.used.waits_for_client();
+                self.wait(context).map(Err)
+            }
             (failed, _) => failed,
         }
     }
@@ -296,6 +379,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MinimumRateStream<S> {
         // A flush follows a complete write.
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
         self.wait = None;
+        self.used.all_taken();
         Poll::Ready(flushed)
     }
 
@@ -310,10 +394,47 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn client_is_behind_from_the_last_time_that_it_read_at_the_minimum_rate() {
+        let (ours, mut theirs) = tokio::io::duplex(16);
+        let used = ConnectionUse::of_test();
+        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(3_600), used.clone());
+        let (pause, second) = (Duration::from_secs(5), Duration::from_secs(1));
+        tokio::time::sleep(pause).await;
+        assert_eq!(used.stalled_for(), Duration::ZERO, "nothing waits for the client");
+        let large = [0; 64 << 10];
+        let mut writing = Box::pin(async {
+            stream.write_all(&large).await.expect("it is read");
+            stream.flush().await.expect("it is read");
+        });
+        let mut read = vec![0; large.len()];
+        tokio::select! {
+            () = &mut writing => panic!("nothing is read"),
+            () = tokio::time::sleep(pause) => {}
+        }
+        assert_eq!(used.stalled_for(), pause);
+        tokio::select! {
+            () = &mut writing => panic!("not all is read"),
+            // A tenth of the minimum rate.
+            () = async {
+                for part in read[..8_000].chunks_mut(800) {
+                    theirs.read_exact(part).await.expect("it was written");
+                    tokio::time::sleep(second).await;
+                }
+            } => {}
+        }
+        let stalled = used.stalled_for();
+        assert!(stalled > pause + 8 * second && stalled < pause + 10 * second, "{stalled:?}");
+        tokio::join!(writing, async {
+            theirs.read_exact(&mut read[8_000..]).await.expect("it was written");
+        });
+        assert_eq!(used.stalled_for(), Duration::ZERO);
+    }
+
     #[tokio::test]
     async fn write_fails_when_the_peer_reads_nothing() {
         let (ours, theirs) = tokio::io::duplex(16);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_millis(20));
+        let mut stream = MinimumRateStream::new(ours, Duration::from_millis(20), ConnectionUse::of_test());
         let error = stream.write_all(&[0; 64]).await.expect_err("the peer does not read");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
@@ -322,7 +443,7 @@ mod tests {
     /// Writes a megabyte to a reader of `bytes` per second.
     async fn write_to_reader_of(bytes: usize) -> io::Result<()> {
         let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30));
+        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30), ConnectionUse::of_test());
         let reader = tokio::spawn(async move {
             let mut taken = vec![0; bytes];
             while theirs.read_exact(&mut taken).await.is_ok() {
@@ -344,7 +465,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_time_between_responses_does_not_count() {
         let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30));
+        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30), ConnectionUse::of_test());
         for _ in 0..3 {
             let mut taken = [0; 2_048];
             let (written, read) = tokio::join!(stream.write_all(&[0; 2_048]), theirs.read_exact(&mut taken));

@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 
 use crate::{
     answer::ApiError,
+    connections::{ConnectionUse, guarded},
     handlers::operation::Probe,
     layers,
     process::Process,
@@ -73,7 +74,8 @@ async fn pass_on(State(passage): State<GatewayTarget>, request: Request) -> Resu
     trace::pass_on(&mut headers);
     let mut outgoing = client.request(parts.method, target).headers(headers);
     if !body.is_end_stream() {
-        outgoing = outgoing.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        let waiting = parts.extensions.get().map(ConnectionUse::waiting);
+        outgoing = outgoing.body(reqwest::Body::wrap_stream(guarded(body, waiting).into_data_stream()));
     }
     let incoming = outgoing.send().await.map_err(|source| ApiError::Gateway { service, source })?;
     let mut response = Response::new(Body::empty());

@@ -22,6 +22,7 @@ mod openapi;
 mod permit;
 mod process;
 mod query_key;
+mod readers;
 mod records;
 mod remote;
 mod request;

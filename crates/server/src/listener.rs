@@ -125,17 +125,27 @@ async fn serve_connection(
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES);
     let routed = TowerToHyperService::new(router);
+    let this = used.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(used.clone());
         routed.call(request)
     });
-    let stream = TokioIo::new(MinimumRateStream::new(stream, limits.write));
+    let stream = TokioIo::new(MinimumRateStream::new(stream, limits.write, this.clone()));
     let mut connection = pin!(protocol.serve_connection(stream, service));
+    let served = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.begun() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.begun() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = served => ended,
+        () = this.closed() => {
+            tracing::info!("closed a connection whose client read nothing while others waited for its place");
+            return;
         }
     };
     if let Err(error) = ended {

@@ -1,6 +1,6 @@
 //! The state that all services of a process share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use judge::{engine::Observer, runs::Shutdown};
 use records::Service;
@@ -13,6 +13,7 @@ use crate::{
     large_workers::LargeWorkers,
     metrics::{MaintenanceMetrics, Metrics, Probes},
     permit::Permit,
+    readers::{RELEASED_WITHIN, Readers, Reading},
     request::BodyMemory,
     searches::SearchProbe,
     supervisor::Supervisor,
@@ -20,6 +21,12 @@ use crate::{
 
 /// Maximum concurrent exports. Each uses some megabytes while its client reads.
 const MAX_EXPORTS: usize = 16;
+
+/// Counts as a request and as an export until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct ExportPlace {
+    _held: Arc<(Permit, OwnedSemaphorePermit, Reading)>,
+}
 
 /// Limits, access control and metrics of a process.
 #[derive(Debug)]
@@ -36,7 +43,9 @@ pub struct Process {
     pub(crate) supervisor: Supervisor,
     stopping: Shutdown,
     /// A permit per concurrent export.
-    pub(crate) exports: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    /// The clients of the exports.
+    export_readers: Readers,
     /// Memory for the bodies of requests.
     pub(crate) bodies: BodyMemory,
     /// The threads for large requests.
@@ -63,6 +72,7 @@ impl Process {
             supervisor: probes.supervisor,
             stopping: Shutdown::default(),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            export_readers: Readers::default(),
             bodies,
             large_workers: LargeWorkers::start(),
         })
@@ -83,13 +93,25 @@ impl Process {
         self.metrics.maintenance.clone()
     }
 
-    /// A permit for an export.
+    /// A place for the export of the request that holds `permit`; if there is none, that of a client that has stopped
+    /// reading.
     ///
     /// # Errors
     /// When the limit is reached.
-    pub(crate) fn begin_export(&self) -> Result<Permit, ApiError> {
-        let permit = Arc::clone(&self.exports).try_acquire_owned();
-        permit.map(Permit::new).map_err(|_| ApiError::Busy { limit: MAX_EXPORTS })
+    pub(crate) async fn begin_export(&self, permit: Permit) -> Result<ExportPlace, ApiError> {
+        let held = match Arc::clone(&self.exports).try_acquire_owned() {
+            Ok(held) => held,
+            Err(_) => {
+                let released = Arc::clone(&self.exports).acquire_owned();
+                let is_one_released = self.export_readers.disconnect_stalled();
+                let wait = if is_one_released { RELEASED_WITHIN } else { Duration::ZERO };
+                let waited = tokio::time::timeout(wait, released).await;
+                let held = waited.map_err(|_| ApiError::Busy { limit: MAX_EXPORTS })?;
+                held.expect("the semaphore is never closed")
+            }
+        };
+        let reading = self.export_readers.begin(permit.connection());
+        Ok(ExportPlace { _held: Arc::new((permit, held, reading)) })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -234,22 +234,22 @@ impl<R: Resource> Records<R> {
         self.timed("categories", self.storage.categories()).await
     }
 
-    /// All records that satisfy `conditions`. A failure of the first statement is still answered with its own status.
+    /// All records that satisfy `conditions`, in pages. A failure of the first statement is still answered with its own status.
     pub(crate) async fn export(
         &self,
         conditions: Conditions,
-    ) -> Result<BoxStream<'static, Result<Record, StorageError>>, ApiError> {
+    ) -> Result<BoxStream<'static, Result<Vec<Record>, StorageError>>, ApiError> {
         let selection = conditions.into_selection()?;
         let storage = Arc::clone(&self.storage);
-        let mut records = async_stream::stream! {
-            let mut records = storage.export(selection);
-            while let Some(record) = records.next().await {
-                yield record;
+        let mut pages = async_stream::stream! {
+            let mut pages = storage.export(selection);
+            while let Some(page) = pages.next().await {
+                yield page;
             }
         }
         .boxed();
-        let first = self.timed("export", async { records.next().await.transpose() }).await?;
-        Ok(futures_util::stream::iter(first.map(Ok)).chain(records).boxed())
+        let first = self.timed("export", async { pages.next().await.transpose() }).await?;
+        Ok(futures_util::stream::iter(first.map(Ok)).chain(pages).boxed())
     }
 
     /// The best matches.

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     faulty::{Faulty, Threads},
     served::{PATIENCE, Served, TIMES},
+    stalled::{begin_export, store_megabytes},
 };
 
 #[tokio::test]
@@ -135,17 +136,39 @@ async fn wait_for_requests(served: &Served, in_flight: usize) {
 }
 
 #[tokio::test]
-async fn shutdown_completes_accepted_requests() {
-    let served = Served::start().await;
-    let body = json!({"query": "Why?", "theme": "t"}).to_string();
-    let accepted = begin_post(&served, &body).await;
-    wait_for_requests(&served, 2).await;
-    served.process.begin_stopping();
-    let unready = served.get("/ready").await;
-    assert_eq!((unready.message(503), unready.header("retry-after")), ("not ready".to_owned(), "1"));
-    served.shutdown.begin();
-    let answer = finish_post(accepted, &body).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("Why?"), "{answer}");
+async fn shutdown_completes_accepted_requests_and_drops_those_with_nothing_to_lose() {
+    // Nothing ends because of a time limit.
+    let config = ServerConfig { request_timeout: Duration::from_secs(3_600), ..ServerConfig::default() };
+    let gate = Arc::new(Semaphore::new(0));
+    let served = Served::start_around(config, |storage| Faulty::gated(storage, &gate)).await;
+    store_megabytes(&served, "large", 12).await;
+    let mut useless = Vec::new();
+    for _ in 0..20 {
+        useless.push(begin_post(&served, "{}").await);
+        let mut head = TcpStream::connect(served.address).await.expect("the service listens");
+        head.write_all(b"GET /health HTTP/1.1\r\nhost: loc").await.expect("a part of the head is sent");
+        useless.push(head);
+    }
+    for _ in 0..3 {
+        useless.push(begin_export(&served, "large").await);
+    }
+    let count = served.get("/api/v1/queries/count");
+    let shutdown = async {
+        // The bodies, the counted request and that for metrics.
+        wait_for_requests(&served, 22).await;
+        served.process.begin_stopping();
+        let unready = served.get("/ready").await;
+        assert_eq!((unready.message(503), unready.header("retry-after")), ("not ready".to_owned(), "1"));
+        served.shutdown.begin();
+        for mut stream in useless {
+            let dropped = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+            dropped.expect("it is dropped in time").ok();
+        }
+        assert!(!served.serving.is_finished(), "a request is in progress");
+        gate.add_permits(1);
+    };
+    let (counted, ()) = tokio::join!(count, shutdown);
+    assert_eq!(counted.data()["count"], 12);
     let ended = tokio::time::timeout(PATIENCE, served.serving).await.expect("it ends");
     ended.expect("it does not panic").expect("nothing was cut off");
     assert!(TcpStream::connect(served.address).await.is_err(), "the port is closed");

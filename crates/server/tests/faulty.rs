@@ -127,7 +127,7 @@ impl Storage for Faulty {
         self.inner.search(search).await
     }
 
-    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Vec<Record>, StorageError>> {
         self.inner.export(selection)
     }
 }

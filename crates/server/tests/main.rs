@@ -20,5 +20,6 @@ mod results;
 mod runs;
 mod search_metrics;
 mod served;
+mod stalled;
 mod streams;
 mod summaries;

@@ -33,8 +33,13 @@ use crate::search_metrics::searches;
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) const TIMES: ConnectionLimits =
-    ConnectionLimits { connections: 100, head: PATIENCE, write: PATIENCE, grace: PATIENCE };
+/// No client is disconnected within a test because it reads nothing, unless another one needs its place.
+pub(crate) const TIMES: ConnectionLimits = ConnectionLimits {
+    connections: 100,
+    head: PATIENCE,
+    write: Duration::from_secs(3_600),
+    grace: Duration::from_secs(3_600),
+};
 
 /// The key of separate services.
 pub(crate) const KEY: &str = "the services' key";

@@ -91,7 +91,7 @@ pub(crate) async fn answered<F: Form, T: Serialize + JsonSchema + Send + 'static
         return Ok(Answer::new(make(), message));
     }
     // From here on, a layer accounts for the response.
-    let _held = process.bodies.reserve_for_work(bytes)?;
+    let _held = process.bodies.reserve_for_work(bytes).await?;
     Ok(process.large_workers.run(async move { Answer::new(make(), message) }).await)
 }
 

@@ -9,7 +9,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures_util::{StreamExt as _, stream::BoxStream};
 use serde::Serialize as _;
 use store::storage::{Record, StorageError};
 
@@ -18,6 +18,7 @@ use crate::{
     answer::{Answer, ApiError, Enveloped},
     large_workers::LargeWorkers,
     permit::Permit,
+    process::ExportPlace,
     records::Records,
     request::{Body, Both, IdempotencyKey, Parameters, Rejected, Segment},
     wire::{
@@ -139,34 +140,32 @@ pub(crate) async fn export<R: Resource>(
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
     filters: Parameters<R::Filters, Rejected>,
 ) -> Result<JsonLines<R>> {
-    let permit = (permit, records.process().begin_export()?);
+    let place = records.process().begin_export(permit).await?;
     let large_workers = records.process().large_workers.clone();
-    let records = records.export(filters.value.into()).await?;
-    Ok(JsonLines { records, permit, large_workers, resource: std::marker::PhantomData })
+    let pages = records.export(filters.value.into()).await?;
+    Ok(JsonLines { pages, place, large_workers, resource: std::marker::PhantomData })
 }
 
 /// Records as JSON lines. If the store fails midway, the response is truncated.
 pub(crate) struct JsonLines<R> {
-    records: BoxStream<'static, std::result::Result<Record, StorageError>>,
-    /// The export counts as a request and as an export until its last line.
-    permit: (Permit, Permit),
+    pages: BoxStream<'static, std::result::Result<Vec<Record>, StorageError>>,
+    place: ExportPlace,
     /// Serializes the lines.
     large_workers: Arc<LargeWorkers>,
     resource: std::marker::PhantomData<fn() -> R>,
 }
 
-/// Lines that are sent together.
-const LINES: usize = 256;
-
 impl<R: Resource> IntoResponse for JsonLines<R> {
     fn into_response(self) -> Response {
-        let Self { records, permit, large_workers, resource: _ } = self;
-        let chunks = records.try_ready_chunks(LINES).then(move |chunk| {
-            let (large_workers, held) = (large_workers.clone(), permit.clone());
+        let Self { pages, place, large_workers, resource: _ } = self;
+        // A page is read completely, and the next one is not begun before this one is sent: while a client reads, or
+        // does not, its export occupies no connection to the store.
+        let chunks = pages.then(move |page| {
+            let (large_workers, held) = (large_workers.clone(), place.clone());
             async move {
                 let _held = held;
-                let records = chunk.map_err(|error| {
-                    let error = ApiError::from(error.1);
+                let records = page.map_err(|error| {
+                    let error = ApiError::from(error);
                     // Log it here: the status has already been sent.
                     tracing::error!(error = %error.chain(), "an export was cut off");
                     error

@@ -18,6 +18,7 @@ use crate::{
     answer::{Answer, ApiError, Enveloped, Page, Pagination, Unwrapped},
     export,
     permit::Permit,
+    process::ExportPlace,
     request::{Both, Ignored, Parameters, Rejected},
     results::Results,
     wire::{
@@ -69,29 +70,28 @@ pub(crate) async fn export(
     parameters: Parameters<Both<ResultFilters, ExportParameters>, Rejected>,
 ) -> Result<ResultFile, ApiError> {
     let Both(filters, parameters) = parameters.value;
-    let permit = (permit, results.process.begin_export()?);
+    let place = results.process.begin_export(permit).await?;
     let mut selected = results.database.export_evaluation_results(filters.into_selection()?);
     // A failure of the first statement is still answered with its own status.
     let first = async { selected.next().await.transpose() };
     let first = results.process.measured(Service::Judge, "export_results", first).await?;
     let results = stream::iter(first.map(Ok)).chain(selected).boxed();
-    Ok(ResultFile { parameters, results, permit })
+    Ok(ResultFile { parameters, results, place })
 }
 
 /// Results as a file. If the store fails midway, the response is truncated.
 pub(crate) struct ResultFile {
     parameters: ExportParameters,
     results: BoxStream<'static, Result<StoredResult, StorageError>>,
-    /// The export counts as a request and as an export until it ends.
-    permit: (Permit, Permit),
+    place: ExportPlace,
 }
 
 impl IntoResponse for ResultFile {
     fn into_response(self) -> Response {
-        let Self { parameters, results, permit } = self;
+        let Self { parameters, results, place } = self;
         let format = parameters.format;
         let parts = export::file(parameters, results).inspect_err(move |error| {
-            let _held = &permit;
+            let _held = &place;
             // Log it here: the status has already been sent.
             tracing::error!(error = %error.chain(), "an export was cut off");
         });

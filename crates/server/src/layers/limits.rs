@@ -31,7 +31,7 @@ pub(crate) async fn limit_requests(
     let Ok(permit) = Arc::clone(&process.permits).try_acquire_owned() else {
         return ApiError::Busy { limit: process.config.max_requests }.into_response();
     };
-    let permit = Permit::new(permit);
+    let permit = Permit::new(permit, request.extensions().get().cloned());
     request.extensions_mut().insert(permit.clone());
     let response = next.run(request).await;
     drop(permit);
@@ -44,10 +44,11 @@ pub(crate) async fn limit_memory(
     request: Request,
     next: Next,
 ) -> Response {
+    let used = request.extensions().get().cloned();
     let response = next.run(request).await;
     // Streams have their own limit.
     let Some(bytes) = response.body().size_hint().exact() else { return response };
-    match process.bodies.reserve(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+    match process.bodies.reserve_for_reader(usize::try_from(bytes).unwrap_or(usize::MAX), used).await {
         Ok(held) => response.map(|body| guarded(body, held)),
         Err(error) => error.into_response(),
     }

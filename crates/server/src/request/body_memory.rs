@@ -10,7 +10,11 @@ use store::{
     memory_budget::{JsonMemory, MemoryBudget, MemoryExhausted, Reservation},
 };
 
-use crate::answer::ApiError;
+use crate::{
+    answer::ApiError,
+    connections::ConnectionUse,
+    readers::{RELEASED_WITHIN, Readers, Reading},
+};
 
 /// Memory of all bodies. With a higher limit, concurrent large bodies may exhaust memory; with a lower one, the
 /// largest allowed bodies are rejected.
@@ -27,6 +31,8 @@ pub(crate) struct BodyMemory {
     patience: Duration,
     budget: MemoryBudget,
     memory: MemoryLimit,
+    /// The clients that read large responses.
+    readers: Readers,
 }
 
 /// A received body.
@@ -39,7 +45,7 @@ impl BodyMemory {
     /// For bodies of at most `limit_bytes`, received within `patience`.
     pub(crate) fn new(limit_bytes: usize, patience: Duration, memory: MemoryLimit) -> Self {
         let budget = MemoryBudget::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2)));
-        Self { limit_bytes, patience, budget, memory }
+        Self { limit_bytes, patience, budget, memory, readers: Readers::default() }
     }
 
     /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
@@ -73,25 +79,51 @@ impl BodyMemory {
                     return Err(ApiError::invalid("body", reason));
                 }
                 self.memory.check()?;
-                self.budget.try_enlarge(&mut held, size)?;
+                self.enlarge(&mut held, size).await?;
             }
         }
         Ok(Received { bytes, held })
     }
 
-    /// Reserves memory for a response of `bytes` until its client has read it.
-    pub(crate) fn reserve(&self, bytes: usize) -> Result<Reservation, ApiError> {
-        let mut held = Reservation::default();
-        if bytes > UNCOUNTED_BYTES {
-            self.budget.try_enlarge(&mut held, bytes)?;
+    /// Reserves memory for a response of `bytes` until the client of `used` has read it.
+    pub(crate) async fn reserve_for_reader(
+        &self,
+        bytes: usize,
+        used: Option<ConnectionUse>,
+    ) -> Result<Option<(Reservation, Reading)>, ApiError> {
+        if bytes <= UNCOUNTED_BYTES {
+            return Ok(None);
         }
-        Ok(held)
+        let held = self.reserve(bytes).await?;
+        Ok(Some((held, self.readers.begin(used))))
     }
 
     /// Reserves memory for building a response from `bytes`: for these and for the response. A single record may
     /// exceed the limit.
-    pub(crate) fn reserve_for_work(&self, bytes: usize) -> Result<Reservation, ApiError> {
-        self.reserve(bytes.saturating_mul(2).min(self.most_bytes()))
+    pub(crate) async fn reserve_for_work(&self, bytes: usize) -> Result<Reservation, ApiError> {
+        self.reserve(bytes.saturating_mul(2).min(self.most_bytes())).await
+    }
+
+    async fn reserve(&self, bytes: usize) -> Result<Reservation, ApiError> {
+        let mut held = Reservation::default();
+        if bytes > UNCOUNTED_BYTES {
+            self.enlarge(&mut held, bytes).await?;
+        }
+        Ok(held)
+    }
+
+    /// Enlarges a reservation. If there is no memory, clients that have stopped reading release theirs.
+    async fn enlarge(&self, held: &mut Reservation, bytes: usize) -> Result<(), MemoryExhausted> {
+        while self.budget.try_enlarge(held, bytes) == Err(MemoryExhausted) {
+            if !self.readers.disconnect_stalled() {
+                return Err(MemoryExhausted);
+            }
+            // A time-out leads to the next one.
+            if tokio::time::timeout(RELEASED_WITHIN, self.budget.enlarge(held, bytes)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Maximum memory of one body's values.
@@ -129,11 +161,28 @@ mod tests {
         assert_eq!(received.len(), TOTAL_BYTES / (12 << 20));
         receive(&memory, "[1]".to_owned()).await.expect("small bodies need no reservation");
         received.pop();
-        let held = memory.reserve(11 << 20).expect("memory was released");
-        assert!(matches!(memory.reserve(11 << 20), Err(ApiError::MemoryExhausted)));
-        memory.reserve(UNCOUNTED_BYTES).expect("short responses need no reservation");
+        let held = memory.reserve(11 << 20).await.expect("memory was released");
+        assert!(matches!(memory.reserve(11 << 20).await, Err(ApiError::MemoryExhausted)));
+        memory.reserve(UNCOUNTED_BYTES).await.expect("short responses need no reservation");
         drop(held);
         receive(&memory, text()).await.expect("memory was released");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_does_not_read_its_response_releases_the_memory() {
+        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let stalled = ConnectionUse::of_test();
+        stalled.waits_for_client();
+        let held = memory.reserve_for_reader(60 << 20, Some(stalled.clone())).await.expect("there is memory");
+        let refused = memory.reserve_for_work(30 << 20).await.map(drop);
+        assert!(matches!(refused, Err(ApiError::MemoryExhausted)), "it may read on: {refused:?}");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let closed = async {
+            stalled.closed().await;
+            drop(held);
+        };
+        let (held, ()) = tokio::join!(memory.reserve_for_work(30 << 20), closed);
+        held.expect("the client was disconnected");
     }
 
     #[tokio::test]

@@ -136,8 +136,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// When the store fails, or does not support the search.
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError>;
 
-    /// All selected records, newest first. Records stored meanwhile may be missing.
-    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>>;
+    /// All selected records, newest first, in pages of some megabytes. Records stored meanwhile may be missing. Between
+    /// two pages, the stream occupies nothing of the store.
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Vec<Record>, StorageError>>;
 }
 
 impl StorageKind {

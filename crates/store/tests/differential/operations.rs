@@ -101,7 +101,7 @@ impl Operation {
                 storage.search(search).await.map(|hits| Answer::Hits { hits, limit })
             }
             Self::Export { selection } => {
-                storage.export(selection.clone()).try_collect().await.map(Answer::Records)
+                storage.export(selection.clone()).try_concat().await.map(Answer::Records)
             }
         };
         answer.unwrap_or_else(Answer::Error)

@@ -154,7 +154,7 @@ async fn lists_are_newest_first_and_cursors_outlive_their_record() {
     assert_eq!(storage.delete(&["r015".into(), "x".into(), "r015".into()]).await.expect("deleted"), ["r015"]);
     let second = storage.list(&all, Start::After(last), 10).await.expect("a page");
     assert_eq!(ids(&second), (5..15).rev().map(|number| format!("r{number:03}")).collect::<Vec<_>>());
-    let exported: Vec<_> = storage.export(all).try_collect().await.expect("all records");
+    let exported: Vec<_> = storage.export(all).try_concat().await.expect("all records");
     assert_eq!(exported.len(), 24);
     assert!(exported.is_sorted_by_key(|record| std::cmp::Reverse(record.created_at)));
 }

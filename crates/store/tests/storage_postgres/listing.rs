@@ -80,12 +80,12 @@ async fn export_gives_every_selected_record_once_newest_first() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let mut stored = store_numbered(&storage, 900).await;
     stored.reverse();
-    let exported: Vec<Record> = storage.export(Selection::default()).try_collect().await.expect("it reads");
+    let exported: Vec<Record> = storage.export(Selection::default()).try_concat().await.expect("it reads");
     assert_eq!(exported, stored);
-    let odd: Vec<Record> = storage.export(in_category("odd")).try_collect().await.expect("it reads");
+    let odd: Vec<Record> = storage.export(in_category("odd")).try_concat().await.expect("it reads");
     stored.retain(|record| record.metadata["theme"] == "odd");
     assert_eq!(odd, stored);
-    let nothing: Vec<Record> = storage.export(in_category("x")).try_collect().await.expect("it reads");
+    let nothing: Vec<Record> = storage.export(in_category("x")).try_concat().await.expect("it reads");
     assert_eq!(nothing, []);
 }
 
@@ -131,7 +131,7 @@ async fn too_large_texts_are_not_read() {
     // A connection on which a text is under way could only be closed.
     let after = backends(&test_database).await;
     assert!(before.iter().all(|backend| after.contains(backend)), "of {before:?} remain {after:?}");
-    let exported: Vec<Record> = storage.export(all.clone()).try_collect().await.expect("it reads");
+    let exported: Vec<Record> = storage.export(all.clone()).try_concat().await.expect("it reads");
     assert_eq!(exported, stored);
     // A single record is always returned.
     let largest = NewRecord { text: "x ".repeat(9 << 20), ..new_record(Service::Query, "largest", 99) };

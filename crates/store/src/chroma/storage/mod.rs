@@ -157,17 +157,14 @@ impl Storage for ChromaStorage {
         self.search_records(search).await
     }
 
-    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Vec<Record>, StorageError>> {
         const OPERATION: &str = "export records";
         let places = async move { self.places(&selection, OPERATION).await };
         stream::once(places)
             .map_ok(move |selected| {
                 let ids: Vec<String> = newest_first(selected).into_iter().map(|(_, id)| id).collect();
                 let pages: Vec<Vec<String>> = ids.chunks(EXPORT_RECORDS).map(<[_]>::to_vec).collect();
-                stream::iter(pages)
-                    .then(move |ids| async move { self.records(&ids, OPERATION).await })
-                    .map_ok(|records| stream::iter(records.into_iter().map(Ok)))
-                    .try_flatten()
+                stream::iter(pages).then(move |ids| async move { self.records(&ids, OPERATION).await })
             })
             .try_flatten()
             .boxed()

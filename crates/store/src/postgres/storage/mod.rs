@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use records::{Service, stored_id};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
@@ -294,7 +294,7 @@ impl Storage for PostgresStorage {
         Ok(self.search_and_scan(search).await?.0)
     }
 
-    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Vec<Record>, StorageError>> {
         let pages = stream::try_unfold(Some((Start::Offset(0), EXPORT_PAGE)), move |next| {
             let selection = selection.clone();
             async move {
@@ -308,10 +308,10 @@ impl Storage for PostgresStorage {
                 };
                 let next =
                     page.last().filter(|_| !is_last).map(|last| (Start::After(Cursor::after(last)), limit));
-                Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+                Ok(Some((page, next)))
             }
         });
-        pages.try_flatten().boxed()
+        pages.boxed()
     }
 }
 
