@@ -6,8 +6,8 @@ use ::records::{Embedding, MODEL_DIMENSION, timestamp};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
-    Atomicity, CategoryCount, Cursor, Effort, Hit, Insertion, NewRecord, Record, Search, SearchMode,
-    Selection, Start, Storage, StorageError,
+    Atomicity, CategoryCount, Cursor, Effort, Hit, Insertion, MAX_ANSWER_BYTES, NewRecord, Record, Search,
+    SearchMode, Selection, Start, Storage, StorageError,
 };
 
 use crate::{
@@ -151,7 +151,8 @@ impl<R: Resource> Records<R> {
 
     /// The records with these ids, and the ids that do not exist.
     pub(crate) async fn fetch(&self, ids: Vec<String>) -> Result<Fetched<Record>, ApiError> {
-        let items = self.timed("get", self.storage.get(&ids)).await?;
+        let items = self.timed("get", self.storage.get(&ids)).await;
+        let items = items.map_err(|error| too_large(error, "ids", "give fewer ids"))?;
         let found: HashSet<&str> = items.iter().map(|record| record.id.as_str()).collect();
         let missing = ids.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
         Ok(Fetched { missing, items })
@@ -189,7 +190,16 @@ impl<R: Resource> Records<R> {
         let selection = Selection { category: Some(category), ..Selection::default() };
         let total = self.timed("count", self.storage.count(&selection)).await?;
         let start = Start::Offset(page.offset());
-        let records = self.timed("list", self.storage.list(&selection, start, page.limit.get())).await?;
+        let limit = page.limit.get();
+        let records = self.timed("list", self.storage.list(&selection, start, limit)).await;
+        let remedy = || {
+            format!(
+                "up to {limit} of them are listed on a page: give a smaller `limit`, or list them by `GET \
+                    /api/v1/{path}`, which makes such pages shorter, or by `GET /api/v1/{path}/export`",
+                path = R::PATH
+            )
+        };
+        let records = records.map_err(|error| too_large(error, "limit", &remedy()))?;
         Ok((records, page.among(total)))
     }
 
@@ -231,7 +241,9 @@ impl<R: Resource> Records<R> {
 
     /// Every category, with its count.
     pub(crate) async fn categories(&self) -> Result<Vec<CategoryCount>, ApiError> {
-        self.timed("categories", self.storage.categories()).await
+        let categories = self.timed("categories", self.storage.categories()).await;
+        let remedy = "this route lists all categories: count each by `count`, or export the records";
+        categories.map_err(|error| too_large(error, R::CATEGORIES, remedy))
     }
 
     /// All records that satisfy `conditions`, in pages. A failure of the first statement is still answered with its own status.
@@ -280,7 +292,9 @@ impl<R: Resource> Records<R> {
         };
         let effort = if exact { Effort::Exact } else { Effort::Fast };
         let search = Search { selection, mode, limit, min_similarity, effort };
-        self.timed("search", self.storage.search(&search)).await
+        let found = self.timed("search", self.storage.search(&search)).await;
+        let remedy = || format!("up to {limit} of them are returned: give a smaller `limit`");
+        found.map_err(|error| too_large(error, "limit", &remedy()))
     }
 
     /// Adds to the record's metadata how its text was embedded.
@@ -332,6 +346,17 @@ impl<R: Resource> Records<R> {
     ) -> Result<T, ApiError> {
         let result = self.process.measured(R::SERVICE, operation, work).await;
         result.map_err(|error| self.named(error))
+    }
+}
+
+/// Names the part of the request that makes the response too large, and the remedy.
+fn too_large(error: ApiError, field: &str, remedy: &str) -> ApiError {
+    match error {
+        ApiError::Storage(StorageError::TooLarge) => ApiError::invalid(
+            field,
+            format!("the response would have more than {MAX_ANSWER_BYTES} bytes; {remedy}"),
+        ),
+        error => error,
     }
 }
 

@@ -133,6 +133,11 @@ impl RemoteService {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
+            // All parts of a page's request are valid, so it is too large.
+            StatusCode::UNPROCESSABLE_ENTITY if page.is_some() => {
+                let reason = "the records are too large together: give a smaller `limit`";
+                return Err(RunError::Refused { field: "limit".to_owned(), reason: reason.to_owned() });
+            }
             status => return Err(self.failed(&format!("returned status {}", status.as_u16()))),
         }
         let body = response.bytes().await.map_err(unreachable)?;

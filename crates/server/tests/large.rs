@@ -174,9 +174,9 @@ async fn refusal_of_large_records_names_a_field_of_the_request() {
         json!({"query": "Why?", "theme": "t", "model_id": "gpt-4o", "evaluation_prompt_ids": metrics});
     let run = json!({"theme": "huge", "models": ["gpt-4o"], "evaluation_prompt_ids": [small]});
     for (path, body, field, remedy) in [
-        ("evaluate/theme", theme.clone(), "limit", "use a smaller `limit`"),
+        ("evaluate/theme", theme.clone(), "limit", "10 are asked for at most: give a smaller `limit`"),
         ("evaluate/query", query, "evaluation_prompt_ids", "give fewer ids"),
-        ("runs", run, "limit", "split it"),
+        ("runs", run, "limit", "split it into several runs by `query_ids`"),
     ] {
         let answer = served.post(&format!("/api/v1/{path}"), body).await;
         assert_eq!(
@@ -187,7 +187,26 @@ async fn refusal_of_large_records_names_a_field_of_the_request() {
         );
         assert!(answer.text.contains(remedy) && !answer.text.contains("export"), "{path}: {}", answer.text);
     }
-    // The remedy works.
+    for (path, remedy) in [
+        ("queries/theme/huge", "up to 10 of them are listed on a page: give a smaller `limit`"),
+        ("api/v1/queries/theme/huge?limit=50", "up to 50 of them are listed"),
+    ] {
+        let answer = served.get(&format!("/{path}")).await;
+        assert_eq!((answer.status, refused_field(&answer)), (422, "limit".to_owned()), "{path}");
+        assert!(answer.text.contains(remedy), "{path}: {}", answer.text);
+    }
+    // Each remedy works.
+    served.get("/queries/theme/huge?limit=1").await.json();
+    assert_eq!(
+        served.get("/api/v1/queries?theme=huge").await.data()["items"].as_array().map(Vec::len),
+        Some(2)
+    );
+    assert_eq!(served.get("/api/v1/queries/export?theme=huge").await.text.lines().count(), 3);
+    let ids = served.texts("select id::text from queries where theme = 'huge'").await;
+    let too_many = served.post("/api/v1/queries/fetch", json!({"ids": ids})).await;
+    assert_eq!((too_many.status, refused_field(&too_many)), (422, "ids".to_owned()));
+    let search = served.post("/api/v1/queries/search", json!({"query": "x", "theme": "huge"})).await;
+    assert_eq!((search.status, refused_field(&search)), (422, "limit".to_owned()), "{}", search.text);
     let mut smaller = theme;
     smaller["limit"] = json!(1);
     let evaluated = served.post("/api/v1/evaluate/theme", smaller).await.data();
@@ -233,7 +252,7 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
         assert!(answer.text.contains(remedy) && answer.text.len() < 2000, "{path}: {}", answer.text);
     };
     check("/api/v1/models", "models", "delete unneeded rows").await;
-    check("/api/v1/queries/themes", "limit", "bytes").await;
+    check("/api/v1/queries/themes", "themes", "export the records").await;
     // Few names that make many groups.
     check("/api/v1/results/summary", "theme", "narrow them by `theme`").await;
     let narrowed = format!("/api/v1/results/summary?model_id=m1{}", "m".repeat(4000));

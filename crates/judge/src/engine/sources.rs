@@ -49,15 +49,18 @@ impl StoredRecords {
     async fn list(&self, selection: &Selection, start: Start, limit: u32) -> Result<Vec<Record>, RunError> {
         let listed = self.storage.list(selection, start, limit);
         let listed = self.observer.storage(self.storage.service(), "list", listed).await;
-        listed.map_err(|error| too_large(error, "limit", "use a smaller `limit`"))
+        let remedy = || format!("{limit} are asked for at most: give a smaller `limit`");
+        listed.map_err(|error| too_large(error, "limit", remedy))
     }
 }
 
 /// Names the field of the request that makes the answer of a storage too large, and the remedy.
-fn too_large(error: StorageError, field: &str, remedy: &str) -> RunError {
+fn too_large(error: StorageError, field: &str, remedy: impl Fn() -> String) -> RunError {
     match error {
         StorageError::TooLarge => {
-            RunError::refused(field, format!("the records have more than {MAX_ANSWER_BYTES} bytes: {remedy}"))
+            let reason =
+                format!("the records have more than {MAX_ANSWER_BYTES} bytes in total; {}", remedy());
+            RunError::refused(field, reason)
         }
         error => error.into(),
     }
@@ -69,7 +72,7 @@ impl RecordSource for StoredRecords {
         let service = self.storage.service();
         let field = if service == Service::Evaluation { "evaluation_prompt_ids" } else { "query_ids" };
         let found = self.observer.storage(service, "get", self.storage.get(ids)).await;
-        let found = found.map_err(|error| too_large(error, field, "give fewer ids"))?;
+        let found = found.map_err(|error| too_large(error, field, || "give fewer ids".to_owned()))?;
         let found: HashMap<String, Record> =
             found.into_iter().map(|record| (record.id.clone(), record)).collect();
         Ok(ids.iter().map(|id| found.get(id).cloned()).collect())

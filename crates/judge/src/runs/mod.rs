@@ -430,8 +430,9 @@ fn question(query: &RunQuery) -> Question {
 /// Converts an error of a store about a too large response, which the run's `field` requested.
 fn too_large(error: RunError, field: &str) -> RunError {
     match error {
-        RunError::Refused { field: limit, .. } if limit == "limit" => {
-            RunError::refused(field, "they exceed the size that a run may read: split it into several runs")
+        RunError::Refused { field: limit, reason } if limit == "limit" => {
+            let split = ", or split it into several runs by `query_ids`";
+            RunError::refused(field, format!("{reason}{split}"))
         }
         error => error,
     }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream}
 use records::Service;
 use store::{
     postgres::{ResultCursor, ResultSelection, StoredResult},
-    storage::StorageError,
+    storage::{MAX_ANSWER_BYTES, StorageError},
 };
 
 use crate::{
@@ -135,7 +135,7 @@ impl Results {
         let counted = self.database.count_evaluation_results(selection);
         let total = self.process.measured(Service::Judge, "count_results", counted).await?;
         let listed = self.database.evaluation_results(selection, page.offset(), page.limit.get());
-        let items = self.process.measured(Service::Judge, "list_results", listed).await?;
+        let items = self.process.measured(Service::Judge, "list_results", listed).await.map_err(too_large)?;
         Ok((items.into_iter().map(ResultResponse::from).collect(), page.among(total)))
     }
 
@@ -155,12 +155,27 @@ impl Results {
         };
         // One more row shows whether there is another page.
         let listed = self.database.evaluation_results_after(selection, cursor.as_ref(), limit + 1);
-        let mut items = self.process.measured(Service::Judge, "list_results", listed).await?;
+        let listed = self.process.measured(Service::Judge, "list_results", listed).await;
+        let mut items = listed.map_err(too_large)?;
         let limit = usize::try_from(limit).expect("a limit fits into memory");
         let has_more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
         let next_cursor = last.map(|last| last.result.cursor().to_string());
         Ok(KeysetPage { items: items.into_iter().map(ResultResponse::from).collect(), next_cursor })
+    }
+}
+
+/// Names the remedy for a page that is too large.
+fn too_large(error: StorageError) -> ApiError {
+    match error {
+        StorageError::TooLarge => {
+            let reason = format!(
+                "the response would have more than {MAX_ANSWER_BYTES} bytes: give a smaller `limit` (10 if it is \
+                    absent), or use `GET /api/v1/results/export`"
+            );
+            ApiError::invalid("limit", reason)
+        }
+        error => error.into(),
     }
 }

@@ -34,10 +34,7 @@ pub enum StorageError {
         reason: String,
     },
     /// The result exceeds the maximum size of a response.
-    #[error(
-        "the response would have more than {MAX_ANSWER_BYTES} bytes: use a smaller `limit`, fewer ids, or \
-            an export"
-    )]
+    #[error("the response would have more than {MAX_ANSWER_BYTES} bytes: request less at once")]
     TooLarge,
     /// The process uses too much memory for a large response. The same operation may succeed later.
     #[error("too much memory is in use: retry later, or request less")]
