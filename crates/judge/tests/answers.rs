@@ -21,11 +21,17 @@ use test_support::{HttpAnswer, HttpStub};
 
 /// The result of a call to a server that always responds with `body`, and the number of requests.
 async fn called(wire: Wire, status: u16, body: &str) -> (Result<Completion, Error>, usize) {
+    called_in_turn(wire, status, &[body]).await
+}
+
+/// The same for a server that responds with each of `bodies` in turn, again and again.
+async fn called_in_turn(wire: Wire, status: u16, bodies: &[&str]) -> (Result<Completion, Error>, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
-    let (counted, answer) = (calls.clone(), HttpAnswer::json(status, body));
+    let counted = calls.clone();
+    let answers: Vec<HttpAnswer> = bodies.iter().map(|body| HttpAnswer::json(status, body)).collect();
     let stub = HttpStub::start(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        Some(answer.clone())
+        let call = counted.fetch_add(1, Ordering::Relaxed);
+        Some(answers[call % answers.len()].clone())
     });
     let provider = Provider::new(ProviderConfig::new("p", wire, &stub.url(), None)).expect("it is set up");
     let gates = Gates::new(8.try_into().expect("not zero"));
@@ -167,6 +173,25 @@ async fn response_that_is_malformed_twice_is_not_retried_again() {
     {
         let (outcome, calls) = called(Wire::OpenAi, 200, body).await;
         assert_eq!((outcome.expect_err(body).kind(), calls), (Kind::Malformed, 2), "{body}");
+    }
+}
+
+/// Each of these calls was paid for.
+#[tokio::test]
+async fn malformed_responses_are_retried_once_whatever_their_forms_and_too_large_ones_never() {
+    let forms =
+        ["no JSON at all", "{}", r#"{"choices": [{"finish_reason": null, "message": {"content": ""}}]}"#];
+    let (outcome, calls) = called_in_turn(Wire::OpenAi, 200, &forms).await;
+    assert_eq!((outcome.expect_err("malformed").kind(), calls), (Kind::Malformed, 2));
+    let long = answers(&"a".repeat(9 << 20), "\"stop\"");
+    let many = answers("8", "\"stop\"").into_iter().map(|(wire, body)| {
+        (wire, body.replacen('{', &format!("{{\"x\": [{}1], ", "[],".repeat(1 << 20)), 1))
+    });
+    for (wire, body) in long.into_iter().chain(many) {
+        let (outcome, calls) = called(wire, 200, &body).await;
+        let error = outcome.expect_err("it is too large");
+        assert_eq!((error.kind(), calls), (Kind::Malformed, 1), "{error}");
+        assert!(error.to_string().contains("at most"), "{error}");
     }
 }
 

@@ -119,15 +119,17 @@ impl Provider {
         memory: &ResponseMemory,
     ) -> Result<Completion, Error> {
         let begin = Instant::now();
-        let json = self.body(model, request, refused);
+        // One copy of the texts, while it is sent.
+        let mut json = self.body(model, request, refused).to_string();
+        json.shrink_to_fit();
         let builder = self.http.post(self.url(model, refused)).header(CONTENT_TYPE, "application/json");
-        let response = builder.body(json.to_string()).send().await;
+        let response = builder.body(json).send().await;
         let mut response = response.map_err(|source| self.transport_error(source))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let body = memory.receive(&mut response).await.map_err(|no_body| match no_body {
             ReceiveError::Transport(source) => self.transport_error(source),
-            ReceiveError::TooLarge(start, expected) => self.malformed(expected, &start),
+            ReceiveError::TooLarge(expected) => Error::TooLarge { address: self.address(), expected },
             ReceiveError::MemoryExhausted => Error::MemoryExhausted { address: self.address() },
         })?;
         let (provider, model) = (self.clone(), model.to_owned());

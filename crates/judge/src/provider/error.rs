@@ -60,6 +60,14 @@ pub enum Error {
         /// The beginning of the response.
         start: String,
     },
+    /// A response that exceeds the limits of this process. Another one would cost as much and be as large.
+    #[error("expected {expected} in the response of {address}, found more")]
+    TooLarge {
+        /// The base URL.
+        address: String,
+        /// The limit.
+        expected: &'static str,
+    },
     /// Other responses that are being received use all the memory for responses.
     #[error("no memory for the response of {address}: too many large responses arrive at the same time")]
     MemoryExhausted {
@@ -85,7 +93,7 @@ impl Error {
             Self::Timeout { .. } => Kind::Timeout,
             // An HTML page: the base URL is that of a web site, or a proxy requires a login.
             Self::Malformed { start, .. } if start.starts_with('<') => Kind::NotFound,
-            Self::Malformed { .. } => Kind::Malformed,
+            Self::Malformed { .. } | Self::TooLarge { .. } => Kind::Malformed,
             Self::MemoryExhausted { .. } => Kind::Overloaded,
             Self::Rejected { rejection, .. } => rejection.kind,
         }
@@ -95,6 +103,7 @@ impl Error {
     pub fn disposition(&self) -> Disposition {
         match (self, self.kind()) {
             (Self::Rejected { rejection, .. }, _) => rejection.disposition(),
+            (Self::TooLarge { .. }, kind) => Disposition::Stop(kind),
             (_, kind) if kind.is_transient() => Disposition::Retry { after: None },
             (_, kind) => Disposition::Stop(kind),
         }

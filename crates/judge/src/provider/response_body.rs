@@ -53,8 +53,8 @@ pub struct ResponseReservation {
 #[derive(Debug)]
 pub(super) enum ReceiveError {
     Transport(reqwest::Error),
-    /// It exceeds the limit; its beginning, and what was expected.
-    TooLarge(Vec<u8>, &'static str),
+    /// It exceeds the limit: what was expected.
+    TooLarge(&'static str),
     /// Other responses use all the memory, and did not release it in time.
     MemoryExhausted,
 }
@@ -70,16 +70,16 @@ impl ResponseMemory {
         let announced =
             response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
         if announced > MAX_RESPONSE_BYTES {
-            return Err(ReceiveError::TooLarge(bytes, MAX_LENGTH));
+            return Err(ReceiveError::TooLarge(MAX_LENGTH));
         }
         while let Some(chunk) = response.chunk().await.map_err(ReceiveError::Transport)? {
             let size = bytes.len() + chunk.len();
             if size > MAX_RESPONSE_BYTES {
-                return Err(ReceiveError::TooLarge(bytes, MAX_LENGTH));
+                return Err(ReceiveError::TooLarge(MAX_LENGTH));
             }
             weight.add(&chunk);
             if weight.bytes() > VALUE_BYTES {
-                return Err(ReceiveError::TooLarge(bytes, "values of at most 32 MiB of memory"));
+                return Err(ReceiveError::TooLarge("values of at most 32 MiB of memory"));
             }
             let size = match size.max(announced) {
                 ..=UNCOUNTED_BYTES => 0,
@@ -180,7 +180,7 @@ mod tests {
         let over =
             memory.receive(&mut get(&format!("{}/{}", stub.url(), MAX_RESPONSE_BYTES + 1)).await).await;
         assert!(
-            matches!(&over, Err(ReceiveError::TooLarge(_, expected)) if *expected == MAX_LENGTH),
+            matches!(&over, Err(ReceiveError::TooLarge(expected)) if *expected == MAX_LENGTH),
             "{over:?}"
         );
         for (unit, expected) in [("a", MAX_LENGTH), ("[],", "values of at most 32 MiB of memory")] {
@@ -198,7 +198,7 @@ mod tests {
             let over = memory.receive(&mut response).await;
             drop(response);
             assert!(
-                matches!(&over, Err(ReceiveError::TooLarge(_, found)) if *found == expected),
+                matches!(&over, Err(ReceiveError::TooLarge(found)) if *found == expected),
                 "{unit}: {over:?}"
             );
             // The connection is closed by a task of this thread.

@@ -99,7 +99,7 @@ impl Caller {
         let gate = self.gates.gate(self.provider.name(), &model.id);
         let mut refused = gate.refused().parameters();
         // Transient failures are counted apart from rejected parameters.
-        let (mut attempt, mut failures, mut malformed) = (1, 0, None);
+        let (mut attempt, mut failures, mut malformed) = (1, 0, 0);
         let mut first_refusal = None;
         loop {
             let permit = budget.within_time(gate.enter()).await.map_err(CallError::Budget)?;
@@ -127,11 +127,10 @@ impl Caller {
                 first_refusal = first_refusal.or(outcome.err());
                 continue;
             }
-            if let Err(Error::Malformed { expected, .. }) = &outcome {
-                // A response that is malformed twice in the same way will be so again, and each costs money.
-                if malformed.replace(*expected) == Some(*expected) {
-                    wait = None;
-                }
+            if let Err(Error::Malformed { .. }) = &outcome {
+                // Two malformed responses will be followed by others, and each costs money.
+                malformed += 1;
+                wait = wait.filter(|_| malformed < 2);
             }
             match (outcome, wait) {
                 (Ok(completion), _) => return Ok(completion),
