@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{
     Unread,
     doubt::{is_changed, is_doubted},
-    pattern,
+    others, pattern,
     sentence::{NEAR_BYTES, sentence_start},
 };
 
@@ -123,7 +123,12 @@ pub(super) fn own<T>(claims: Vec<Claim<T>>, text: &str) -> Vec<Claim<T>> {
         said_until = is_among.then_some(claim.end);
         is_among
     };
-    claims.into_iter().filter(|claim| !is_among_said(claim) && is_own(text, claim.core, claim.end)).collect()
+    let others = others::parts(text);
+    let is_of_other = |claim: &Claim<T>| others.iter().any(|part| part.contains(&claim.core));
+    claims
+        .into_iter()
+        .filter(|claim| !is_of_other(claim) && !is_among_said(claim) && is_own(text, claim.core, claim.end))
+        .collect()
 }
 
 /// Whether the verdict with its number or name at `core..end` is the judge's own: not a quotation, a negation or a

@@ -8,7 +8,7 @@ use regex::Regex;
 use super::{pattern, sentence::NEAR_BYTES};
 
 /// Other judges.
-const JUDGE: &str = r"(?:(?:(?:previous|prior|earlier|other|another|first|second|third|last|former|human|peer|fellow|different|original|external)\s+(?:\w+\s+)?(?:judge|reviewer|rater|evaluator|grader|annotator|referee|expert|marker|assessor|critic|teacher|model)s?|colleagues?|(?:judge|reviewer|rater|evaluator|grader|annotator)\s*#?\s*(?:[0-9]|(?-i:[A-Z]\b))|(?:gpt|chatgpt|claude|gemini|llama|mistral)[\w.-]{0,20}['’]s\s+(?:verdict|score|rating))\b(?:['’]s)?)";
+const JUDGE: &str = r"(?:(?:(?:previous|prior|earlier|other|another|first|second|third|last|former|human|peer|fellow|different|original|external)\s+(?:\w+\s+)?(?:judge|reviewer|rater|evaluator|grader|annotator|referee|expert|marker|assessor|critic|teacher|model)s?|colleagues?|(?:judge|reviewer|rater|evaluator|grader|annotator)\s*#?\s*(?:[0-9]{1,3}|(?-i:[A-Z]\b))|(?:gpt|chatgpt|claude|gemini|llama|mistral)[\w.-]{0,20}['’]s\s+(?:verdict|score|rating))\b(?:['’]s)?)";
 /// What is judged, and its author.
 const RATED: &str = r"(?:(?:candidate|answer|response|reply|output|student|assistant|author|writer|submission|essay|text|document|chatbot|attacker|user|prompt)(?:\s+[ab12])?(?:['’]s)?)";
 /// The verdict or its line, in a later sentence.

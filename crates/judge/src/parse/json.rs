@@ -5,7 +5,11 @@ use std::{ops::Range, sync::LazyLock};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{claim::Claim, pattern};
+use super::{
+    claim::Claim,
+    others::{is_of_other, named, parts},
+    pattern,
+};
 use crate::lenient;
 
 static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)```[a-zA-Z]*\s*\n?(.*?)```"));
@@ -32,7 +36,10 @@ pub(super) struct Entry {
 pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     let mut claims = Vec::new();
     let mut has_others = false;
-    for (object, place) in objects(text) {
+    let others = parts(text);
+    // An object in a part of a text that is not JSON as a whole.
+    let is_of_others = |place: &Range<usize>| others.iter().any(|part| part.contains(&place.start));
+    for (object, place) in objects(text).into_iter().filter(|(_, place)| !is_of_others(place)) {
         let mut found = Vec::new();
         has_others |= has_other(&object, keys);
         collect(&object, keys, (true, 0), &mut found);
@@ -131,23 +138,6 @@ fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut 
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Normalizes `overallScore` and `Overall score (1-10)` to `overall_score` and so on.
-fn named(key: &str) -> String {
-    static HUMP: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\p{Ll})(\p{Lu})"));
-    let key = key.split(['(', '[']).next().unwrap_or(key);
-    HUMP.replace_all(key.trim(), "${1}_$2").to_lowercase().replace([' ', '-'], "_")
-}
-
-/// Whether the value of the key is an example, or of another judge or answer.
-fn is_of_other(key: &str) -> bool {
-    static OTHER: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(
-            r"^(?:(?:\w+_)?(?:examples?|samples?|template|placeholder|schema|format|quote|quoted)(?:_(?:\w+_)?(?:output|answer|response|json|verdict|judge?ment))?|(?:previous|prior|earlier|other|another|reference|baseline|expected)(?:_(?:judges?|reviewers?|raters?|evaluators?|answers?|responses?|outputs?|verdicts?|judge?ments?|evaluations?|scores?|ratings?))?)$",
-        )
-    });
-    OTHER.is_match(key)
 }
 
 /// Whether there is a verdict only within such a value.

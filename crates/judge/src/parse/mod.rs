@@ -7,6 +7,7 @@ mod claim;
 mod disowned;
 mod doubt;
 mod json;
+mod others;
 mod score;
 mod sentence;
 mod settled;
