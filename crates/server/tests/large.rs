@@ -1,11 +1,17 @@
 //! Memory limits: names are limited in size, and large work is done sequentially.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use records::lock::{Condvar, Mutex};
 use serde_json::json;
 
 use crate::{
     evaluations::{Stub, completion, metric, refused_field},
     runs::{VERDICT, begin, ended, queries},
-    served::Served,
+    served::{PATIENCE, Served},
 };
 
 #[tokio::test]
@@ -108,6 +114,47 @@ async fn large_tasks_run_sequentially_and_keep_their_texts() {
     lengths.sort_unstable();
     assert_eq!(lengths, [vec![5], vec![1_800_001; 4]].concat());
     assert_eq!(stub.requests().len(), 10, "each call once");
+}
+
+#[tokio::test]
+async fn evaluations_of_large_texts_call_models_one_at_a_time() {
+    let (is_open, opened) = (Arc::new(Mutex::new(false)), Arc::new(Condvar::new()));
+    let waits = (is_open.clone(), opened.clone());
+    // The model holds calls with large prompts.
+    let stub = Stub::start(
+        |_| completion(VERDICT),
+        move |prompt| {
+            let mut is_open = waits.0.lock();
+            while prompt.len() > 1_000_000 && !*is_open {
+                is_open = waits.1.wait(is_open);
+            }
+            completion("Because.")
+        },
+    );
+    let served = Served::start_with_provider(stub.provider()).await;
+    let metric = metric(&served, "Is it correct?", json!({})).await;
+    let evaluate = |query: String| {
+        let body =
+            json!({"query": query, "theme": "t", "model_id": "gpt-4o", "evaluation_prompt_ids": [metric]});
+        served.post("/api/v1/evaluate/query", body)
+    };
+    let calls = || stub.requests().iter().filter(|call| call.to_string().len() > 1_000_000).count();
+    let large = || evaluate("w ".repeat(6_000_000));
+    let others = async {
+        let end = Instant::now() + PATIENCE;
+        while calls() == 0 {
+            assert!(Instant::now() < end, "a large call arrives in time");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        evaluate("Why?".to_owned()).await.data();
+        assert_eq!(calls(), 1, "the other one waits for memory, and small ones do not");
+        *is_open.lock() = true;
+        opened.notify_all();
+    };
+    let (first, second, ()) = tokio::join!(large(), large(), others);
+    for evaluated in [first, second] {
+        assert_eq!(evaluated.data()["evaluations"][0]["metadata"]["status"], "scored");
+    }
 }
 
 #[tokio::test]

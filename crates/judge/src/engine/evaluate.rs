@@ -6,7 +6,11 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use records::{Service, panic_message, timestamp};
 use serde_json::{Map, Value, json};
-use store::{postgres::EvaluationResult, storage::Record};
+use store::{
+    memory_budget::{MemoryBudget, Reservation},
+    postgres::EvaluationResult,
+    storage::Record,
+};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +28,19 @@ use crate::rubric::{Mode, Outputs as Shown};
 const QUERIES_AT_ONCE: usize = 8;
 /// Judges of one output that are called concurrently.
 const JUDGES_AT_ONCE: usize = 4;
+
+/// Memory for the texts of all calls that evaluations make at once. With more, a few large texts could exhaust the memory;
+/// with less, calls with large texts would wait for each other.
+const TEXTS_BYTES: usize = 64 << 20;
+/// Calls with up to this size do not count: their number is limited.
+const UNCOUNTED_BYTES: usize = 64 << 10;
+/// Copies of a call's texts: the prompt, the request as JSON, and the body that is sent; later the record and its statement.
+const COPIES: usize = 3;
+
+/// The memory limit of evaluations.
+pub(super) fn texts_room() -> MemoryBudget {
+    MemoryBudget::new(TEXTS_BYTES)
+}
 
 /// A request for evaluation, without its queries.
 #[derive(Clone, Debug)]
@@ -162,11 +179,21 @@ impl Judging {
         Ok(Evaluated { output, evaluations })
     }
 
+    /// Reserves memory for a call with these texts; calls with large ones wait for each other.
+    async fn room_for(&self, texts: &[&str]) -> Reservation {
+        match texts.iter().map(|text| text.len()).sum() {
+            ..=UNCOUNTED_BYTES => Reservation::default(),
+            bytes => self.texts.reserve(bytes.saturating_mul(COPIES)).await,
+        }
+    }
+
     /// The model's answer, stored.
     async fn answer(&self, plan: &EvaluationPlan, question: &Question) -> Result<Record, RunError> {
         let model = &plan.model.model;
+        let _held = self.room_for(&[&question.text]).await;
         let request = answer::request(model, question, self.temperature);
         let completion = self.models.ask(&plan.model, &request).await?;
+        drop(request);
         let completion = completion.map_err(|error| no_answer(model, &error))?;
         let unusable = |kind, words| {
             let model_id = model.id.clone();
@@ -190,14 +217,17 @@ impl Judging {
         output: &Record,
     ) -> Result<Evaluation, RunError> {
         let judge = &plan.judge.model;
+        let reference = question.reference.as_deref().unwrap_or_default();
+        let _held = self.room_for(&[&question.text, reference, metric.rubric.text(), &output.text]).await;
         let input = JudgeInput { question, outputs: Shown::One(&output.text), repeat: 0 };
-        let prompt = JudgePrompt::new(judge, metric, input)
+        let JudgePrompt { request, fingerprint } = JudgePrompt::new(judge, metric, input)
             .map_err(|error| RunError::refused("evaluation_prompt_ids", error.to_string()))?;
-        let asked = self.models.ask(&plan.judge, &prompt.request).await?;
+        let asked = self.models.ask(&plan.judge, &request).await?;
+        drop(request);
         let judgement = Judgement::of(judge, metric, false, asked.as_ref());
         let score = judgement.score();
         let mut metadata = judgement.into_metadata();
-        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
+        metadata.insert("fingerprint".to_owned(), fingerprint.to_string().into());
         metadata.insert("output_id".to_owned(), output.id.clone().into());
         let result = EvaluationResult {
             id: Uuid::new_v4().to_string(),

@@ -20,7 +20,7 @@ use std::{fmt, sync::Arc};
 
 use embed::Embedder;
 use records::Service;
-use store::{postgres::Database, storage::Storage};
+use store::{memory_budget::MemoryBudget, postgres::Database, storage::Storage};
 
 pub use error::{Fault, NoOutput, RunError};
 pub use evaluate::{
@@ -68,6 +68,8 @@ pub struct Judging {
     pub(crate) temperature: f64,
     pub(crate) models: Arc<Models>,
     pub(crate) observer: Observer,
+    /// Memory for the texts of the evaluations for which clients wait.
+    texts: MemoryBudget,
 }
 
 impl Judging {
@@ -81,7 +83,8 @@ impl Judging {
         let database = database.of_service(Service::Judge);
         let models = Models::new(database.clone(), observer.clone(), &providers, patience)?;
         let outputs = OutputStore::new(outputs, embedder, observer.clone());
-        Ok(Self { database, queries, metrics, outputs, temperature, models: Arc::new(models), observer })
+        let (models, texts) = (Arc::new(models), evaluate::texts_room());
+        Ok(Self { database, queries, metrics, outputs, temperature, models, observer, texts })
     }
 
     /// The storage of results, models and runs.
