@@ -224,11 +224,8 @@ impl Judging {
             .map_err(|error| RunError::refused("evaluation_prompt_ids", error.to_string()))?;
         let asked = self.models.ask(&plan.judge, &request).await?;
         drop(request);
-        let judgement = Judgement::of(judge, metric, false, asked.as_ref());
-        let score = judgement.score();
-        let mut metadata = judgement.into_metadata();
-        metadata.insert("fingerprint".to_owned(), fingerprint.to_string().into());
-        metadata.insert("output_id".to_owned(), output.id.clone().into());
+        let mut judgement = Judgement::of(judge, metric, false, &fingerprint, asked.as_ref());
+        judgement.insert("output_id", output.id.clone());
         let result = EvaluationResult {
             id: Uuid::new_v4().to_string(),
             query_id: question.id.clone(),
@@ -238,10 +235,10 @@ impl Judging {
             theme: Some(plan.theme.clone()),
             evaluation_prompt_id: Some(metric.id.clone()),
             evaluation_prompt: Some(metric.rubric.text().to_owned()),
-            score,
+            score: judgement.score,
             judge_model: Some(judge.id.clone()),
             timestamp: Some(timestamp::now().into()),
-            result_metadata: Some(Value::Object(metadata)),
+            result_metadata: Some(Value::Object(judgement.metadata)),
         };
         let stored = self.database.insert_evaluation_results(std::slice::from_ref(&result));
         self.observer.storage(Service::Judge, "insert_result", stored).await?;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use records::panic_message;
 use serde_json::{Map, Value};
-use store::postgres::ResultWinner;
+use store::postgres::{ResultStatus, ResultWinner};
 
 use super::{
     answer::{call_metadata, label, words},
@@ -41,20 +41,18 @@ pub(crate) struct JudgePrompt {
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// A judge's verdict.
+/// A judge's verdict, or why it is missing: the parts of a result that do not depend on what was judged.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
-    /// The measurement, or why it is missing.
-    pub(crate) outcome: Outcome<Measurement>,
-    /// Why the judge's answer cannot be parsed.
-    pub(crate) reason: Option<&'static str>,
-    /// The judge's answer, and the usage of the call.
-    pub(crate) call: Map<String, Value>,
+    pub(crate) status: ResultStatus,
+    pub(crate) score: Option<f64>,
+    /// Everything else, as stored in the result's metadata.
+    pub(crate) metadata: Map<String, Value>,
 }
 
 /// The measurement of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Measurement {
+enum Measurement {
     /// A score for one answer.
     Score(Score),
     /// The better of two answers.
@@ -98,11 +96,13 @@ impl JudgePrompt {
 }
 
 impl Judgement {
-    /// Parses the answer of `judge`; `swapped` says whether it saw the first answer second.
+    /// Parses the answer of `judge` to the prompt with this fingerprint; `swapped` says whether it saw the first answer
+    /// second.
     pub(crate) fn of(
         judge: &Model,
         metric: &Metric,
         swapped: bool,
+        fingerprint: &Fingerprint,
         asked: Result<&Completion, &Error>,
     ) -> Self {
         let mut judgement = or_failure_on_panic(|| match (asked, metric.rubric.mode()) {
@@ -116,38 +116,24 @@ impl Judgement {
             (Err(error), _) => Self::read(Verdict::of_error(error), Measurement::Score),
         });
         match asked {
-            Ok(completion) => judgement.call.extend(completed(judge, completion)),
-            Err(error) => judgement.call.extend(failed(error)),
+            Ok(completion) => judgement.metadata.extend(completed(judge, completion)),
+            Err(error) => judgement.metadata.extend(failed(error)),
         }
-        judgement.call.insert("judge_provider".to_owned(), judge.provider.clone().into());
+        judgement.insert("judge_provider", judge.provider.clone());
+        judgement.insert("fingerprint", fingerprint.to_string());
         judgement
     }
 
-    /// The score, if the judge gave one.
-    pub(crate) fn score(&self) -> Option<f64> {
-        match self.outcome {
-            Outcome::Scored(Measurement::Score(score)) => Some(score.value),
-            _ => None,
-        }
+    /// Without a measurement.
+    pub(crate) fn unmeasured(status: ResultStatus) -> Self {
+        let mut judgement = Self { status, score: None, metadata: Map::new() };
+        judgement.insert("status", status.as_str());
+        judgement
     }
 
-    /// Everything except the score, as stored in a result's metadata.
-    pub(crate) fn into_metadata(self) -> Map<String, Value> {
-        let mut metadata = self.call;
-        metadata.insert("status".to_owned(), self.outcome.as_str().into());
-        if let Some(reason) = self.reason {
-            metadata.insert("reason".to_owned(), reason.into());
-        }
-        match self.outcome {
-            Outcome::Scored(Measurement::Score(score)) => {
-                metadata.insert("out_of_range".to_owned(), score.is_out_of_range.into());
-            }
-            Outcome::Scored(Measurement::Winner(winner)) => {
-                metadata.insert("winner".to_owned(), winner.as_str().into());
-            }
-            Outcome::Unparsed | Outcome::Refused | Outcome::Failed | Outcome::Unanswered => {}
-        }
-        metadata
+    /// Sets a key of the metadata.
+    pub(crate) fn insert(&mut self, key: &str, value: impl Into<Value>) {
+        self.metadata.insert(key.to_owned(), value.into());
     }
 
     fn read<T>(verdict: Verdict<T>, given: impl FnOnce(T) -> Measurement) -> Self {
@@ -155,7 +141,20 @@ impl Judgement {
             Verdict::Unparsed(unreadable) => Some(Unreadable::as_str(*unreadable)),
             Verdict::Given(_) | Verdict::Refused | Verdict::Failed => None,
         };
-        Self { outcome: verdict.outcome().map(given), reason, call: Map::new() }
+        let outcome = verdict.outcome().map(given);
+        let mut judgement = Self::unmeasured(outcome.status());
+        if let Some(reason) = reason {
+            judgement.insert("reason", reason);
+        }
+        match outcome {
+            Outcome::Scored(Measurement::Score(score)) => {
+                judgement.score = Some(score.value);
+                judgement.insert("out_of_range", score.is_out_of_range);
+            }
+            Outcome::Scored(Measurement::Winner(winner)) => judgement.insert("winner", winner.as_str()),
+            Outcome::Unparsed | Outcome::Refused | Outcome::Failed | Outcome::Unanswered => {}
+        }
+        judgement
     }
 }
 
@@ -186,9 +185,10 @@ fn or_failure_on_panic(read: impl FnOnce() -> Judgement) -> Judgement {
         let message = panic_message(panic);
         tracing::error!(panic = message, "parsing a judge's answer panicked");
         let error = format!("parsing the judge's answer panicked: {message}");
-        let entries = [("error_kind", "internal"), ("error", error.as_str())];
-        let call = entries.into_iter().map(|(key, value)| (key.to_owned(), words(value))).collect();
-        Judgement { outcome: Outcome::Failed, reason: None, call }
+        let mut judgement = Judgement::unmeasured(ResultStatus::Failed);
+        judgement.insert("error_kind", "internal");
+        judgement.insert("error", words(&error));
+        judgement
     })
 }
 
@@ -222,9 +222,9 @@ mod tests {
     #[test]
     fn panic_during_parsing_is_a_failure() {
         let judgement = or_failure_on_panic(|| panic!("the form has a number"));
-        assert_eq!((judgement.outcome, judgement.score()), (Outcome::Failed, None));
-        let metadata = judgement.into_metadata();
+        assert_eq!((judgement.status, judgement.score), (ResultStatus::Failed, None));
         let expected = "parsing the judge's answer panicked: the form has a number";
+        let metadata = judgement.metadata;
         assert_eq!((&metadata["status"], &metadata["error"]), (&"failed".into(), &expected.into()));
     }
 }

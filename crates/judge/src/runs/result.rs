@@ -1,7 +1,7 @@
 //! Results of judgements, and the completion of their tasks.
 
 use records::{shortened, timestamp};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use store::postgres::{
     EarlierVerdict, EvaluationResult, ResultStatus,
     runs::{ClaimedTask, ModelAnswer, TaskDone, TaskWork},
@@ -14,52 +14,35 @@ use crate::engine::{
     judgement::{JudgePrompt, Judgement},
 };
 
-/// A judge's verdict, or why it is missing: the parts of a result that do not come from the task.
-pub(super) struct ResultParts {
-    status: ResultStatus,
-    score: Option<f64>,
-    metadata: Map<String, Value>,
-}
-
 /// Longest reason for a missing answer, in characters: each judgement of the answer repeats it.
 pub(super) const REASON_CHARACTERS: usize = 1000;
 /// Results' ids are made of their run and task. Stored data depends on it: never change it.
 const RESULT_NAMESPACE: Uuid = Uuid::from_u128(0x3d0c_91f4_52b7_4c0e_8a66_2f9e_71d8_b035);
 
-impl ResultParts {
-    /// The result of a judge's answer to `prompt`.
-    pub(super) fn of_judgement(judgement: Judgement, prompt: &JudgePrompt) -> Self {
-        let (status, score) = (judgement.outcome.status(), judgement.score());
-        let mut metadata = judgement.into_metadata();
-        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
-        Self { status, score, metadata }
+/// The judgement of an earlier answer to the same prompt. `swapped` says whether the judge would see the first answer
+/// second.
+pub(super) fn of_earlier(earlier: EarlierVerdict, prompt: &JudgePrompt, swapped: bool) -> Judgement {
+    let EarlierVerdict { fingerprint: _, id, status, score, winner, swapped: was_swapped, mut metadata } =
+        earlier;
+    // This call uses no tokens, and the outputs are those of another run.
+    let other =
+        ["latency_ms", "input_tokens", "output_tokens", "cost_usd", "output_id", "opponent_output_id"];
+    other.into_iter().for_each(|key| drop(metadata.remove(key)));
+    metadata.entry("cached_from").or_insert(id.into());
+    let mut judgement = Judgement { status, score, metadata };
+    judgement.insert("fingerprint", prompt.fingerprint.to_string());
+    // The order in the earlier result may have been the other one.
+    if let Some(winner) = winner.filter(|_| was_swapped.is_some_and(|was_swapped| was_swapped != swapped)) {
+        judgement.insert("winner", winner.swapped().as_str());
     }
-
-    /// The result of an earlier answer to the same prompt. `swapped` says whether the judge would see the first answer
-    /// second.
-    pub(super) fn of_earlier(earlier: EarlierVerdict, prompt: &JudgePrompt, swapped: bool) -> Self {
-        let EarlierVerdict { fingerprint: _, id, status, score, winner, swapped: was_swapped, mut metadata } =
-            earlier;
-        // This call uses no tokens, and the outputs are those of another run.
-        let other =
-            ["latency_ms", "input_tokens", "output_tokens", "cost_usd", "output_id", "opponent_output_id"];
-        other.into_iter().for_each(|key| drop(metadata.remove(key)));
-        metadata.entry("cached_from").or_insert(id.into());
-        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
-        // The order in the earlier result may have been the other one.
-        if let Some(winner) = winner.filter(|_| was_swapped.is_some_and(|was_swapped| was_swapped != swapped))
-        {
-            metadata.insert("winner".to_owned(), winner.swapped().as_str().into());
-        }
-        Self { status, score, metadata }
-    }
+    judgement
 }
 
-/// A result without a measurement, for this reason.
-pub(super) fn unmeasured(status: ResultStatus, reason: &str) -> ResultParts {
-    let entries = [("status", status.as_str().into()), ("reason", words(reason))];
-    let metadata = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    ResultParts { status, score: None, metadata }
+/// A judgement without a measurement, for this reason.
+pub(super) fn unmeasured(status: ResultStatus, reason: &str) -> Judgement {
+    let mut judgement = Judgement::unmeasured(status);
+    judgement.insert("reason", words(reason));
+    judgement
 }
 
 /// The id of a task's result or output: deterministic, so that nothing is stored twice.
@@ -69,8 +52,8 @@ pub(super) fn own_id(run: Uuid, task: &ClaimedTask) -> String {
 
 impl Execution {
     /// The end of a judgement.
-    pub(super) fn result(&self, task: &ClaimedTask, parts: ResultParts) -> TaskDone {
-        let ResultParts { status, score, mut metadata } = parts;
+    pub(super) fn result(&self, task: &ClaimedTask, judgement: Judgement) -> TaskDone {
+        let Judgement { status, score, mut metadata } = judgement;
         let reason = metadata.get("reason").or(metadata.get("error_kind")).and_then(Value::as_str);
         let reason = reason.map(|reason| shortened(reason, REASON_CHARACTERS).into_owned());
         metadata.insert("run_id".to_owned(), self.run.to_string().into());

@@ -15,7 +15,7 @@ use super::{
     question,
     ready::{Content, Ready, TaskAbort},
     recorder::RecordError,
-    result::{REASON_CHARACTERS, ResultParts, own_id, unmeasured},
+    result::{REASON_CHARACTERS, of_earlier, own_id, unmeasured},
 };
 use crate::{
     engine::{
@@ -207,8 +207,8 @@ impl Execution {
         let called = self.models.ask_for_run(chosen, &prompt.request, &self.budget, &mut log).await;
         let records = log.unwritten();
         let asked = self.answered(chosen, called).await?;
-        let judgement = Judgement::of(&chosen.model, metric, *swapped, asked.as_ref());
-        self.judged(task, records, ResultParts::of_judgement(judgement, prompt)).await
+        let judgement = Judgement::of(&chosen.model, metric, *swapped, &prompt.fingerprint, asked.as_ref());
+        self.judged(task, records, judgement).await
     }
 
     /// A result that reuses an earlier verdict on the same question.
@@ -221,8 +221,7 @@ impl Execution {
         let TaskWork::Judgement { swapped, .. } = &task.work else {
             unreachable!("only judgements have prompts")
         };
-        let parts = ResultParts::of_earlier(earlier, prompt, *swapped);
-        self.judged(task, RunRecords::default(), parts).await
+        self.judged(task, RunRecords::default(), of_earlier(earlier, prompt, *swapped)).await
     }
 
     /// A result for a missing output.
@@ -239,8 +238,8 @@ impl Execution {
                 ModelAnswer::Output { .. } => None,
             })
             .collect();
-        let parts = unmeasured(ResultStatus::Unanswered, &reasons.join("; "));
-        self.judged(task, RunRecords::default(), parts).await
+        let judgement = unmeasured(ResultStatus::Unanswered, &reasons.join("; "));
+        self.judged(task, RunRecords::default(), judgement).await
     }
 
     /// The result of a call; an error that requires an operator stops the run.
@@ -275,9 +274,9 @@ impl Execution {
         &self,
         task: &ClaimedTask,
         mut records: RunRecords,
-        parts: ResultParts,
+        judgement: Judgement,
     ) -> Result<(), TaskAbort> {
-        records.done.push(self.result(task, parts));
+        records.done.push(self.result(task, judgement));
         self.write(task, records).await
     }
 
