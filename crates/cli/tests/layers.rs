@@ -11,11 +11,12 @@ use std::{
 
 type Module = Vec<String>;
 
-/// A source file: the paths that it uses, and its imports by name.
+/// A source file: the paths that it uses, its imports by name, and the words of each function that is not a method.
 #[derive(Default)]
 struct Source {
     paths: BTreeSet<Vec<String>>,
     imports: BTreeMap<String, Vec<String>>,
+    functions: BTreeMap<String, BTreeSet<String>>,
 }
 
 struct Crate {
@@ -131,7 +132,7 @@ fn tree(
 
 fn read(text: &str) -> Source {
     let words = words(&code(text));
-    let mut source = Source::default();
+    let mut source = Source { functions: functions(&words), ..Source::default() };
     let mut passed_on = Vec::new();
     let mut named = BTreeSet::new();
     let mut place = 0;
@@ -166,6 +167,30 @@ fn read(text: &str) -> Source {
     let used = passed_on.into_iter().filter(|(_, name)| named.contains(name));
     source.paths.extend(used.map(|(path, _)| path));
     source
+}
+
+/// The functions outside of blocks, each with its words; those that begin or continue a path end with `::`.
+fn functions(words: &[String]) -> BTreeMap<String, BTreeSet<String>> {
+    let (mut functions, mut depth, mut current) = (BTreeMap::<_, BTreeSet<String>>::new(), 0, None);
+    for (place, word) in words.iter().enumerate() {
+        match word.as_str() {
+            "fn" if depth == 0 => current = words.get(place + 1).cloned(),
+            "{" => depth += 1,
+            "}" => {
+                depth -= 1;
+                if depth == 0 {
+                    current = None;
+                }
+            }
+            _ => {}
+        }
+        if let Some(name) = &current {
+            let is_path = words.get(place + 1).is_some_and(|next| next == "::");
+            let word = if is_path { format!("{word}::") } else { word.clone() };
+            functions.entry(name.clone()).or_default().insert(word);
+        }
+    }
+    functions
 }
 
 impl Crate {
@@ -354,6 +379,60 @@ fn no_files_know_one_another_in_a_circle() {
         }
     }
     assert!(found.is_empty(), "files know each other in a circle: {found:#?}");
+}
+
+/// Functions of a folder's root that files of the folder call, and that use files of the folder.
+fn calls_back(krate: &Crate) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (root, source) in &krate.files {
+        let is_below = |module: &Module| module.len() > root.len() && module.starts_with(root);
+        // A word that is not part of a path may be a variable with the name of a file.
+        let is_file = |word: &String| {
+            let name = word.trim_end_matches("::");
+            let import = source.imports.get(name).cloned();
+            let path = import.or_else(|| word.ends_with("::").then(|| vec![name.to_owned()]));
+            let module = path.and_then(|path| krate.resolve(root, &path, 8));
+            name.starts_with(char::is_lowercase) && module.is_some_and(|module| is_below(&module))
+        };
+        for (module, inner) in krate.files.iter().filter(|(module, _)| is_below(module)) {
+            for path in
+                inner.paths.iter().filter(|path| krate.resolve(module, path, 8).as_ref() == Some(root))
+            {
+                let mut waiting: Vec<&String> = path.last().into_iter().collect();
+                let mut seen = BTreeSet::new();
+                while let Some(function) = waiting.pop() {
+                    let Some(words) = source.functions.get(function).filter(|_| seen.insert(function)) else {
+                        continue;
+                    };
+                    for word in words.iter().filter(|word| is_file(word)) {
+                        let (module, root) = (module.join("::"), root.join("::"));
+                        found.insert(format!("{module} -> {root}::{function} -> {word}"));
+                    }
+                    waiting.extend(words);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_of_a_folders_root_do_not_call_back_the_files_that_use_them() {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join("crates")).expect("the folder lists") {
+        let name = entry.expect("the entry reads").file_name().to_string_lossy().into_owned();
+        found.extend(calls_back(&Crate::read(&name)).into_iter().map(|call| format!("{name}: {call}")));
+    }
+    assert!(found.is_empty(), "files know each other in a circle through a function: {found:#?}");
+}
+
+#[test]
+fn call_back_through_a_folders_root_is_found() {
+    let root = "use inner::work; fn help() { more() } fn more() { work() } fn leaf() { Inner::new() }";
+    let inner = "use super::{help, leaf}; pub fn work() { help(); leaf() }";
+    let files = [(Module::new(), read(root)), (vec!["inner".to_owned()], read(inner))];
+    let krate = Crate { files: files.into_iter().collect() };
+    assert_eq!(calls_back(&krate).into_iter().collect::<Vec<_>>(), ["inner -> ::more -> work"]);
 }
 
 #[test]

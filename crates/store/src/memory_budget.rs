@@ -97,7 +97,9 @@ impl JsonMemory {
                 b'"' => *is_text = !*is_text,
                 b'\\' if *is_text => *is_escaped = true,
                 // Most bytes are those of strings.
-                _ if *is_text => rest = memchr::memchr2(b'"', b'\\', after).map_or(&[], |next| &after[next..]),
+                _ if *is_text => {
+                    rest = memchr::memchr2(b'"', b'\\', after).map_or(&[], |next| &after[next..])
+                }
                 b',' | b'[' | b'{' => *bytes += VALUE_BYTES,
                 b':' => *bytes += ENTRY_BYTES,
                 _ => {}

@@ -3,30 +3,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Database, unnamed::on};
-use crate::{Error, postgres::error::StatementContext as _};
-
-impl Database {
-    /// The schema of the relation that `name` means in the search path, in which PostgreSQL's catalogs are first. `None`
-    /// if there is none.
-    ///
-    /// # Errors
-    /// When the statement fails.
-    pub async fn schema_of(&self, name: &str) -> Result<Option<String>, Error> {
-        sqlx::query_scalar!(
-            r#"
-            select nspname::text as "schema!"
-            from pg_class
-            join pg_namespace on pg_namespace.oid = relnamespace
-            where pg_class.oid = to_regclass(quote_ident($1))
-            "#,
-            name
-        )
-        .fetch_optional(self)
-        .await
-        .during("look for a relation")
-    }
-}
+use super::unnamed::on;
 
 /// Whether there is a table `name`.
 pub(super) async fn has_table(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
