@@ -1,4 +1,4 @@
-//! `chroma-collections.parquet`: one row for each collection (FORMAT §14).
+//! `chroma-collections.parquet`: one row for each collection (FORMAT §13).
 
 use std::{collections::HashSet, fs::File, path::Path};
 

@@ -1,4 +1,4 @@
-//! `chroma-embeddings.parquet`: one row for each live record of any collection (FORMAT §14).
+//! `chroma-embeddings.parquet`: one row for each live record of any collection (FORMAT §13).
 
 use std::{
     collections::{BTreeMap, HashMap},

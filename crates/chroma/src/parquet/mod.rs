@@ -1,4 +1,4 @@
-//! Persist directories of Chroma 0.3: two parquet files written by DuckDB (FORMAT §14). Their index files are derived
+//! Persist directories of Chroma 0.3: two parquet files written by DuckDB (FORMAT §13). Their index files are derived
 //! from these and are not read.
 
 mod collections;
