@@ -180,7 +180,7 @@ impl Judging {
     }
 
     /// Reserves memory for a call with these texts; calls with large ones wait for each other.
-    async fn room_for(&self, texts: &[&str]) -> Reservation {
+    async fn reserve_for(&self, texts: &[&str]) -> Reservation {
         match texts.iter().map(|text| text.len()).sum() {
             ..=UNCOUNTED_BYTES => Reservation::default(),
             bytes => self.texts.reserve(bytes.saturating_mul(COPIES)).await,
@@ -190,7 +190,7 @@ impl Judging {
     /// The model's answer, stored.
     async fn answer(&self, plan: &EvaluationPlan, question: &Question) -> Result<Record, RunError> {
         let model = &plan.model.model;
-        let _held = self.room_for(&[&question.text]).await;
+        let _held = self.reserve_for(&[&question.text]).await;
         let request = answer::request(model, question, self.temperature);
         let completion = self.models.ask(&plan.model, &request).await?;
         drop(request);
@@ -218,7 +218,7 @@ impl Judging {
     ) -> Result<Evaluation, RunError> {
         let judge = &plan.judge.model;
         let reference = question.reference.as_deref().unwrap_or_default();
-        let _held = self.room_for(&[&question.text, reference, metric.rubric.text(), &output.text]).await;
+        let _held = self.reserve_for(&[&question.text, reference, metric.rubric.text(), &output.text]).await;
         let input = JudgeInput { question, outputs: Shown::One(&output.text), repeat: 0 };
         let JudgePrompt { request, fingerprint } = JudgePrompt::new(judge, metric, input)
             .map_err(|error| RunError::refused("evaluation_prompt_ids", error.to_string()))?;

@@ -1,4 +1,7 @@
 //! Wire types: bodies, parameters and responses, and their conversion to the types of `store` and `judge`.
+//!
+//! Queries, metrics and outputs have structs of their own that differ in few fields. serde's `flatten` would share the
+//! others, but unknown fields could no longer be reported, and members of responses would change their order.
 
 mod agreement;
 mod bounded;
