@@ -8,6 +8,7 @@
 //! This crate reads no environment variables and contains no SQL; the caller configures models and databases.
 
 mod answer;
+mod chroma_api;
 mod config;
 mod connections;
 mod embedding;
@@ -35,6 +36,7 @@ mod trace;
 mod upstream;
 mod wire;
 
+pub use chroma_api::{ChromaApi, Reset};
 pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig};
 pub use embedding::EmbeddingModel;
 pub use gateway::gateway;
@@ -42,7 +44,7 @@ pub use listener::{ConnectionLimits, Listener, ListenerError};
 pub use metrics::{MaintenanceMetrics, ObservedTable, PoolProbe, PoolState, Probes};
 pub use process::Process;
 pub use remote::RemoteService;
-pub use routes::services;
+pub use routes::{chroma, services};
 pub use searches::{SearchAlert, SearchProbe, SearchReport};
 pub use supervisor::{Need, Pulse, Supervisor, TaskState};
 pub use upstream::Upstream;

@@ -27,6 +27,10 @@ pub(crate) enum RouteClass {
     Description,
     /// The page that renders the document.
     Page,
+    /// Chroma's API.
+    Chroma,
+    /// The part of Chroma's API that says nothing but that the server is there.
+    OpenChroma,
 }
 
 impl RouteClass {
@@ -37,12 +41,17 @@ impl RouteClass {
 
     /// Whether clients must send the key, if one is set.
     pub(crate) fn needs_key(self) -> bool {
-        !matches!(self, Self::Health | Self::Ready)
+        !matches!(self, Self::Health | Self::Ready | Self::OpenChroma)
     }
 
     /// Whether the host and origin of a request are checked, if no key is set.
     pub(crate) fn checks_origin(self) -> bool {
         self != Self::Health
+    }
+
+    /// Whether errors have the form of Chroma's API.
+    pub(crate) fn is_chroma(self) -> bool {
+        matches!(self, Self::Chroma | Self::OpenChroma)
     }
 
     /// Whether pages of other origins may link to it: it costs nothing and shows no records.
@@ -52,7 +61,7 @@ impl RouteClass {
 
     /// Whether it counts towards the limit of concurrent requests. Operators need access to a busy process.
     pub(crate) fn is_limited(self) -> bool {
-        !matches!(self, Self::Health | Self::Ready | Self::Metrics)
+        !matches!(self, Self::Health | Self::Ready | Self::Metrics | Self::OpenChroma)
     }
 
     /// Time limit until the response begins.

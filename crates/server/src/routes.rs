@@ -16,6 +16,7 @@ use store::storage::Storage;
 
 use crate::{
     answer::{Enveloped, Form, Unwrapped},
+    chroma_api::{self, ChromaApi},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
@@ -52,8 +53,26 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
         DESCRIPTION => RouteClass::Description,
         PAGE => RouteClass::Page,
         _ if EVALUATE_QUERY.contains(&path) || EVALUATE_THEME.contains(&path) => RouteClass::Evaluation,
+        _ if chroma_api::OPEN.contains(&path) => RouteClass::OpenChroma,
+        _ if path.starts_with(chroma_api::PREFIX) => RouteClass::Chroma,
         _ => RouteClass::Records,
     }
+}
+
+/// The class of the route at `path` of an address that only serves Chroma's API.
+fn class_of_chroma(path: &str) -> RouteClass {
+    match class_of(path) {
+        RouteClass::Records | RouteClass::Evaluation => RouteClass::Chroma,
+        class => class,
+    }
+}
+
+/// Chroma's API at an address of its own.
+pub fn chroma(api: &ChromaApi, process: &Arc<Process>) -> Router {
+    let router = described(&[], vec![Probe::Collections(api.collections().clone())], process)
+        .merge(chroma_api::router(api, process))
+        .merge(chroma_api::first_version());
+    layers::around(router, layers::Bodies::Read, class_of_chroma, process)
 }
 
 /// The services of `storages` at one address. Without `runs`, the judge serves its storage and runs no evaluations.

@@ -2,6 +2,7 @@
 
 mod access;
 mod browsers;
+mod chroma_api;
 mod contract;
 mod evaluations;
 mod exports;

@@ -412,6 +412,8 @@ pub(crate) enum Served {
     Judge,
     /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
     Gateway,
+    /// Chroma's HTTP API, for programs that talk to a Chroma server
+    Chroma,
 }
 
 #[derive(Debug, Subcommand)]

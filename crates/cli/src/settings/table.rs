@@ -135,14 +135,17 @@ table! {
     }
     "serve" {
         API_KEY: Optional<String> =
-            variable(TEXT, "Key that clients must send as `X-API-Key`.").mask(Mask::All);
+            variable(TEXT, "Key that clients must send as `X-API-Key`; to `serve chroma` also as `X-Chroma-Token` or `Authorization: Bearer`.").mask(Mask::All);
         PANOPTICON_BIND: Variable<IpAddr> =
             variable(ADDRESS, "Address to listen on.").or("127.0.0.1").flag("--bind");
         PANOPTICON_ALLOW_OPEN: Variable<bool> =
             variable(ONE_OR_ZERO, "`1` allows a non-loopback address without `API_KEY`.")
                 .or("0").flag("--allow-open");
+        ALLOW_RESET: Variable<bool> =
+            variable(TRUE_OR_FALSE, "`TRUE` lets clients of `serve chroma` delete all collections at once, as Chroma names it.")
+                .or("FALSE");
         GATEWAY_PORT: Variable<u16> =
-            variable(PORT, "Port of the gateway; `0` chooses a free port.").or("8000").flag("--port");
+            variable(PORT, "Port of the gateway and of `serve chroma`; `0` chooses a free port.").or("8000").flag("--port");
         QUERY_PORT: Variable<u16> = variable(PORT, "Port of the query storage.").or("8001").flag("--port");
         EVALUATION_PORT: Variable<u16> =
             variable(PORT, "Port of the evaluation storage.").or("8002").flag("--port");
@@ -251,6 +254,9 @@ const STORAGE: Kind<StorageKind> = Kind::new("`postgres` or `chroma`", |text| ma
 });
 const ON_OR_OFF: Kind<bool> = Kind::new("`on` or `off`", |text| one_of(text, "on", "off"));
 const ONE_OR_ZERO: Kind<bool> = Kind::new("1 or 0", |text| one_of(text, "1", "0"));
+const TRUE_OR_FALSE: Kind<bool> = Kind::new("`TRUE` or `FALSE`", |text| {
+    one_of(&text.to_ascii_uppercase(), "TRUE", "FALSE").or_else(|| one_of(text, "1", "0"))
+});
 const INDEX_TYPE: Kind<IndexType> = Kind::new("`auto`, `ivfflat`, `hnsw` or `none`", parsed);
 const RECALL: Kind<f64> = Kind::new("a number above 0 and up to 1, such as 0.98", |text| {
     parsed(text).filter(|target| *target > 0.0 && *target <= 1.0)

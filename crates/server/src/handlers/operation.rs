@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::future::join_all;
+use records::error_chain;
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::storage::Storage;
+use store::{postgres::collection_records::Collections, storage::Storage};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
@@ -66,6 +67,8 @@ impl Operated {
 pub(crate) enum Probe {
     /// A store.
     Storage(Arc<dyn Storage>),
+    /// The collections that Chroma clients see.
+    Collections(Collections),
     /// A service behind the gateway.
     GatewayTarget(GatewayTarget),
     /// The model: always ready, since no service starts without it.
@@ -167,6 +170,10 @@ async fn check(probe: &Probe) -> Check {
         Probe::Storage(storage) => {
             let name = format!("{} storage ({})", storage.service(), storage.kind());
             (name, tokio::time::timeout(CHECK_TIMEOUT, ask_storage(storage)).await)
+        }
+        Probe::Collections(collections) => {
+            let asked = tokio::time::timeout(CHECK_TIMEOUT, collections.check()).await;
+            ("collections".to_owned(), asked.map(|checked| checked.err().map(|error| error_chain(&error))))
         }
         Probe::GatewayTarget(passage) => {
             let name = format!("{} service", passage.upstream.service);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -13,11 +13,13 @@ use crate::{answer::ApiError, connections::ConnectionUse, process::Process, rout
 
 /// Admits requests with the key, and requests for open routes.
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
-    let has_key = has_key(&process, request.headers());
+    let class = RouteClass::of(&request);
+    let has_key = has_key(&process, request.headers())
+        || class.is_chroma() && has_chroma_key(&process, request.headers());
     if has_key && let Some(used) = request.extensions().get::<ConnectionUse>() {
         used.trust();
     }
-    if has_key || !RouteClass::of(&request).needs_key() {
+    if has_key || !class.needs_key() {
         return next.run(request).await;
     }
     ApiError::Unauthorized.into_response()
@@ -27,4 +29,15 @@ pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Reque
 pub(crate) fn has_key(process: &Process, headers: &HeaderMap) -> bool {
     let Some(key) = &process.config.api_key else { return true };
     headers.get("x-api-key").is_some_and(|given| key.is(given.as_bytes()))
+}
+
+/// Whether the headers contain the key in a form that Chroma's clients send.
+fn has_chroma_key(process: &Process, headers: &HeaderMap) -> bool {
+    let Some(key) = &process.config.api_key else { return true };
+    let bearer = headers.get(header::AUTHORIZATION).map(|given| given.as_bytes());
+    let bearer = bearer
+        .and_then(|given| given.split_at_checked(7))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    let token = headers.get("x-chroma-token").map(|given| given.as_bytes());
+    [bearer.map(|(_, token)| token), token].into_iter().flatten().any(|given| key.is(given))
 }

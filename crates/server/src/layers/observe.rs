@@ -21,6 +21,8 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header in which Chroma's clients look for the id.
+const TRACE_ID: HeaderName = HeaderName::from_static("chroma-trace-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The label of requests without a route: clients choose their paths, and labels must be few.
@@ -57,12 +59,13 @@ pub(crate) async fn observed(
         http.route = %route,
         http.response.status_code = tracing::field::Empty,
     );
+    let class = RouteClass::of(&request);
     trace::join(&span, request.headers());
     let response = async {
         let mut response = next.run(request).await;
         if let Some(Failed(error)) = response.extensions_mut().remove::<Failed>() {
             log(&error, &id);
-            response = with_body(response, &error, &id);
+            response = with_body(response, (&error, class), &id);
         }
         let (status, took) = (response.status().as_u16(), began.elapsed());
         tracing::Span::current().record("http.response.status_code", status);
@@ -75,6 +78,9 @@ pub(crate) async fn observed(
         response
     };
     let mut response = response.instrument(span).await;
+    if class.is_chroma() {
+        response.headers_mut().insert(TRACE_ID, header.clone());
+    }
     response.headers_mut().insert(REQUEST_ID, header);
     match busy {
         Some(busy) => response.map(|body| guarded(body, busy)),
@@ -124,18 +130,24 @@ fn log(error: &ApiError, id: &str) {
     }
 }
 
-fn with_body(response: Response, error: &ApiError, request_id: &str) -> Response {
+fn with_body(response: Response, (error, class): (&ApiError, RouteClass), request_id: &str) -> Response {
     let (mut parts, _) = response.into_parts();
-    let body = serde_json::to_vec(&error.envelope(request_id)).expect("wire types are JSON");
+    let body = match class.is_chroma() {
+        true => error.chroma().map(|body| serde_json::to_vec(&body)),
+        false => Some(serde_json::to_vec(&error.envelope(request_id))),
+    };
+    let body = body.transpose().expect("wire types are JSON");
     parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if body.is_some() {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     if let Some(wait) = error.retry_after() {
         parts.headers.insert(header::RETRY_AFTER, wait.as_secs().into());
     }
     if matches!(error, ApiError::Unauthorized) {
         parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
     }
-    Response::from_parts(parts, Body::from(body))
+    Response::from_parts(parts, body.map_or_else(Body::empty, Body::from))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
 use uuid::Uuid;
 
-use super::sql::service::NewRow;
+use super::sql::{collections::CollectionRow, service::NewRow};
 use crate::{
     RowDigest, StoredRecord,
     row::{ColumnValue, write_metadata},
@@ -56,6 +56,30 @@ pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     write_jsonb(buffer, |json| json.extend(row.metadata.as_bytes()));
     write_field(buffer, &microseconds(row.created_at).to_be_bytes());
     write_embedding(buffer, row.embedding);
+}
+
+/// Appends `row` as a row of [`copy_collection_records`](super::sql::collections::copy_collection_records).
+pub(crate) fn write_collection_row(buffer: &mut Vec<u8>, row: &CollectionRow<'_>) {
+    // id, source_id, text, metadata, uri, created_at, embedding, is_escaped
+    let fields = 8 + row.columns.len();
+    buffer.extend(i16::try_from(fields).expect("PostgreSQL ends at 1,600 columns").to_be_bytes());
+    write_field(buffer, row.key.as_bytes());
+    write_optional(buffer, row.source_id.as_deref());
+    write_optional(buffer, row.text.as_deref());
+    for value in &row.columns {
+        write_column(buffer, value);
+    }
+    match &row.metadata {
+        Some(metadata) => write_jsonb(buffer, |json| json.extend(metadata.as_bytes())),
+        None => write_null(buffer),
+    }
+    write_optional(buffer, row.uri.as_deref());
+    write_field(buffer, &microseconds(row.created_at).to_be_bytes());
+    write_embedding(buffer, row.embedding);
+    match row.is_escaped {
+        true => write_field(buffer, &[1]),
+        false => write_null(buffer),
+    }
 }
 
 /// The digest that [`write_record`] returns. `scratch` is overwritten.

@@ -22,7 +22,7 @@ impl Failing {
                 StorageError::TooLarge
             } else if is_transient(&error) {
                 StorageError::Unavailable { service: self.0, source: error.into() }
-            } else if code(&error).as_deref() == Some(INVALID_REGULAR_EXPRESSION) {
+            } else if is_invalid_pattern(&error) {
                 StorageError::Unsupported {
                     field: "where_document".to_owned(),
                     reason:
@@ -61,10 +61,15 @@ impl Failing {
 /// The only possible error of a valid regular expression, as ours are: "regular expression is too complex".
 const INVALID_REGULAR_EXPRESSION: &str = "2201B";
 
+/// Whether PostgreSQL rejected a regular expression.
+pub(crate) fn is_invalid_pattern(error: &sqlx::Error) -> bool {
+    code(error).as_deref() == Some(INVALID_REGULAR_EXPRESSION)
+}
+
 /// Whether the same statement may succeed later: the server is unreachable, shutting down, starting up or too busy.
 ///
 /// A statement that reached its time-out is included, since it may be faster on an idle server.
-fn is_transient(error: &sqlx::Error) -> bool {
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     const PASSING: [&str; 10] = [
         "25006", // read only: a standby that was not promoted yet
         "25P03", // idle_in_transaction_session_timeout

@@ -4,6 +4,8 @@ mod access;
 mod added_columns;
 mod bounded;
 mod checkout;
+pub mod collection_records;
+pub mod collections;
 mod concise_error;
 mod connect;
 mod constraints;

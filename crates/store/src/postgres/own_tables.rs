@@ -53,7 +53,9 @@ static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut names: Vec<String> =
         tables.flat_map(|table| [format!("{}_pkey", table.name), table.name]).collect();
     for migration in SERVICES.iter().chain(BOOKKEEPING.iter()) {
-        names.extend(statements(migration.sql.as_str()).filter_map(|sql| created(sql, "index")));
+        for kind in ["index", "sequence"] {
+            names.extend(statements(migration.sql.as_str()).filter_map(|sql| created(sql, kind)));
+        }
     }
     let indexes = Service::ALL.into_iter().flat_map(service_indexes).chain(result_indexes());
     names.extend(indexes.map(|index| index.name));
@@ -441,6 +443,9 @@ mod tests {
             "vector_search_history: measured_at",
             "maintenance_actions: started_at, ended_at",
             "migration_groups: started_at, changed_at",
+            "chroma_tenants: created_at",
+            "chroma_databases: created_at",
+            "chroma_collections: created_at",
         ];
         assert_eq!(times, expected);
     }
@@ -478,7 +483,10 @@ mod tests {
             maintenance_actions: id 
             migration_groups: id 
             migration_group_jobs: job_id 
-            vector_index_builds: table_name,build "#]]
+            vector_index_builds: table_name,build 
+            chroma_tenants: name 
+            chroma_databases: id 
+            chroma_collections: id nextval('chroma_positions')"#]]
         .assert_eq(&keys.join("\n"));
     }
 

@@ -9,6 +9,7 @@ mod filter;
 pub(crate) mod folding;
 mod pattern;
 mod record;
+mod record_filter;
 mod selection;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub(crate) use folding::unfold as unfolded;
 pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{check_text, kept_keys};
+pub use record_filter::RecordFilter;
 pub use selection::{CategoryCount, Effort, Hit, Scan, Search, SearchMode, Selection, Start};
 
 /// Maximum bytes of records that an export holds at once, except for a single record.

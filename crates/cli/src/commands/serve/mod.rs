@@ -21,10 +21,10 @@ use judge::{
 use records::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
-    ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, Supervisor, TaskState,
-    gateway, services,
+    ChromaApi, ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, Supervisor,
+    TaskState, chroma, gateway, services,
 };
-use store::postgres::{Database, Table};
+use store::postgres::{Database, Table, collection_records::Collections};
 use tokio::{
     sync::Mutex,
     task::{JoinError, JoinSet},
@@ -172,7 +172,12 @@ impl Serving {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let served = settings.services();
         let (mut search_monitor, supervisor) = (None, Supervisor::default());
-        let (process, storages, model, runs) = if served.is_empty() {
+        let (process, storages, model, runs) = if settings.has_chroma() {
+            let storages = Opened::open_collections(configuration, &supervisor).await?;
+            let pool = storages.database.as_ref().map(pool_probe);
+            let probes = Probes { pool, searches: None, supervisor: supervisor.clone() };
+            (Process::new(config.clone(), probes), Some(storages), None, None)
+        } else if served.is_empty() {
             let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };
             (Process::new(config.clone(), probes), None, None, None)
         } else {
@@ -213,8 +218,11 @@ impl Serving {
             grace: settings.grace,
         };
         let (shutdown, mut listeners, mut workers) = (Shutdown::default(), JoinSet::new(), JoinSet::new());
+        let database = storages.as_ref().and_then(|storages| storages.database.clone());
+        let collections = database.map(|database| ChromaApi::new(Collections::new(database), settings.reset));
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
+                (Role::Chroma, ..) => chroma(collections.as_ref().context("its database is open")?, &process),
                 (Role::Service(service), Some(storages), Some(model)) => {
                     services(&storages.of(&[*service]), runs.as_ref(), model, &process)
                 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use records::Service;
-use server::{AllowedHosts, ApiKey, Hosts, Origins, ServerConfig, Upstream};
+use server::{AllowedHosts, ApiKey, Hosts, Origins, Reset, ServerConfig, Upstream};
 use store::memory::MemoryLimit;
 use url::Url;
 
@@ -14,7 +14,7 @@ use crate::{
     settings::{
         Variable,
         table::{
-            API_KEY, EVALUATION_PORT, GATEWAY_PORT, JUDGE_PORT, PANOPTICON_ALLOW_OPEN,
+            ALLOW_RESET, API_KEY, EVALUATION_PORT, GATEWAY_PORT, JUDGE_PORT, PANOPTICON_ALLOW_OPEN,
             PANOPTICON_ALLOWED_HOSTS, PANOPTICON_BIND, PANOPTICON_CORS_ORIGINS,
             PANOPTICON_EVALUATION_TIMEOUT_SECONDS, PANOPTICON_MAX_BODY_BYTES, PANOPTICON_MAX_REQUESTS,
             PANOPTICON_MAX_STREAMS, PANOPTICON_REQUEST_TIMEOUT_SECONDS, PANOPTICON_SHUTDOWN_SECONDS,
@@ -28,6 +28,9 @@ use crate::{
 /// exhaust a small machine.
 pub(super) const MEMORY_LIMIT: MemoryLimit = MemoryLimit::bytes(400 << 20);
 
+/// The body limit of Chroma's own server, whose clients send batches of up to 5,461 records.
+const CHROMA_BODY_BYTES: usize = 40 << 20;
+
 /// What is served, where, and within which limits.
 pub(super) struct Settings {
     pub(super) server: ServerConfig,
@@ -36,6 +39,8 @@ pub(super) struct Settings {
     pub(super) upstreams: Vec<Upstream>,
     /// Time that requests and calls of runs in progress may take to end after the signal.
     pub(super) grace: Duration,
+    /// Whether clients of Chroma's API may delete everything.
+    pub(super) reset: Reset,
 }
 
 /// What an address serves.
@@ -47,6 +52,8 @@ pub(super) enum Role {
     All,
     /// All routes of services that run separately.
     Gateway,
+    /// Chroma's API.
+    Chroma,
 }
 
 impl Role {
@@ -55,12 +62,13 @@ impl Role {
         match self {
             Self::Service(service) => service.as_str(),
             Self::All | Self::Gateway => "gateway",
+            Self::Chroma => "chroma",
         }
     }
 
     fn port(self) -> &'static Variable<u16> {
         match self {
-            Self::All | Self::Gateway => &GATEWAY_PORT,
+            Self::All | Self::Gateway | Self::Chroma => &GATEWAY_PORT,
             Self::Service(Service::Query) => &QUERY_PORT,
             Self::Service(Service::Evaluation) => &EVALUATION_PORT,
             Self::Service(Service::Judge) => &JUDGE_PORT,
@@ -74,18 +82,19 @@ impl Settings {
     /// # Errors
     /// When one is invalid or missing, or when a non-loopback address would be served without a key.
     pub(super) fn gather(configuration: &Configuration, arguments: &ServeArguments) -> anyhow::Result<Self> {
-        let roles = match arguments.what {
+        let roles: Vec<Role> = match arguments.what {
             None => Service::ALL.into_iter().map(Role::Service).chain([Role::All]).collect(),
             Some(Served::Query) => vec![Role::Service(Service::Query)],
             Some(Served::Evaluation) => vec![Role::Service(Service::Evaluation)],
             Some(Served::Judge) => vec![Role::Service(Service::Judge)],
             Some(Served::Gateway) => vec![Role::Gateway],
+            Some(Served::Chroma) => vec![Role::Chroma],
         };
         let bind = configuration.get(&PANOPTICON_BIND)?;
         let bind = arguments.bind.unwrap_or(bind);
         let addresses = roles
             .iter()
-            .map(|role| {
+            .map(|role: &Role| {
                 let port = configuration.get(role.port())?;
                 Ok((*role, SocketAddr::new(bind, arguments.port.unwrap_or(port))))
             })
@@ -112,14 +121,23 @@ impl Settings {
             _ => Vec::new(),
         };
         let grace = configuration.get(&PANOPTICON_SHUTDOWN_SECONDS)?;
-        Ok(Self { server, addresses, upstreams, grace })
+        let reset = if configuration.get(&ALLOW_RESET)? { Reset::Allowed } else { Reset::Refused };
+        if roles.contains(&Role::Chroma) && !configuration.is_given(&PANOPTICON_MAX_BODY_BYTES) {
+            server.max_body_bytes = CHROMA_BODY_BYTES;
+        }
+        Ok(Self { server, addresses, upstreams, grace, reset })
+    }
+
+    /// Whether Chroma's API is served.
+    pub(super) fn has_chroma(&self) -> bool {
+        self.addresses.iter().any(|(role, _)| *role == Role::Chroma)
     }
 
     /// The services that run in this process.
     pub(super) fn services(&self) -> Vec<Service> {
         let service = |role| match role {
             Role::Service(service) => Some(service),
-            Role::All | Role::Gateway => None,
+            Role::All | Role::Gateway | Role::Chroma => None,
         };
         self.addresses.iter().filter_map(|(role, _)| service(*role)).collect()
     }

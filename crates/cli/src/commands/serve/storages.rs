@@ -57,6 +57,40 @@ impl Opened {
         }
     }
 
+    /// Opens the database for Chroma's API, and upgrades its schema.
+    pub(super) async fn open_collections(
+        configuration: &Configuration,
+        supervisor: &Supervisor,
+    ) -> Result<Self, Failure> {
+        let mut opened = Self { storages: Vec::new(), database: None, embedded: None, chromas: Vec::new() };
+        match opened.open_database(configuration, supervisor).await {
+            Ok(database) => {
+                opened.database = Some(database);
+                Ok(opened)
+            }
+            Err(failure) => {
+                opened.close().await?;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn open_database(
+        &mut self,
+        configuration: &Configuration,
+        supervisor: &Supervisor,
+    ) -> Result<Database, Failure> {
+        let limits = limits(configuration)?;
+        // They are used later: an invalid value should end the command at once.
+        configuration.index_policy()?;
+        configuration.maintenance()?;
+        let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
+        self.embedded = server.map(|server| Watched::begin(server, supervisor));
+        database.prepare_bookkeeping().await?;
+        database.create_default_tenant().await.map_err(anyhow::Error::from)?;
+        Ok(database)
+    }
+
     async fn open_all(
         &mut self,
         configuration: &Configuration,

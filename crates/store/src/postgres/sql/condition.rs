@@ -5,6 +5,7 @@
 //! `1.0`); values of different types are never equal, and a scalar never equals a list.
 
 use records::Service;
+use serde_json::Number;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -15,7 +16,9 @@ use super::{
 use crate::{
     StoredTime,
     postgres::Table,
-    storage::{Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test},
+    storage::{
+        Comparison, DocumentFilter, DocumentTest, Filter, RecordFilter, Scalar, Selection, StorageError, Test,
+    },
 };
 
 /// Characters of a text in a B-tree index, whose entries are limited to 2,704 bytes.
@@ -59,7 +62,7 @@ pub(super) struct MetadataSource {
 
 impl MetadataSource {
     /// Of a record of a service.
-    fn of(service: Service) -> Self {
+    pub(super) fn of(service: Service) -> Self {
         Self { column: "metadata", service: Some(service) }
     }
 
@@ -124,6 +127,98 @@ pub(super) fn equals(column: &str, text: &str, binds: &mut Binds) -> String {
     format!(
         "left({column}, {INDEXED_CHARACTERS}) = left({value}, {INDEXED_CHARACTERS}) and (length({value}) < {INDEXED_CHARACTERS} or {column} = {value})"
     )
+}
+
+/// A condition on the records of a collection, whose documents are in `text_column`.
+///
+/// # Errors
+/// As for [`conditions`].
+pub(super) fn record_condition(
+    place: MetadataSource,
+    text_column: &str,
+    filter: &RecordFilter,
+    binds: &mut Binds,
+) -> Result<String, StorageError> {
+    let text_column = quoted(text_column);
+    let mut room = pattern::MAX_BYTES;
+    RecordConditions { place, text_column, room: &mut room, binds }.of(filter)
+}
+
+struct RecordConditions<'b> {
+    place: MetadataSource,
+    text_column: String,
+    room: &'b mut usize,
+    binds: &'b mut Binds,
+}
+
+/// From so many values on, a list is compared by hashes instead of one by one.
+const HASHED_VALUES: usize = 9;
+
+impl RecordConditions<'_> {
+    fn of(&mut self, filter: &RecordFilter) -> Result<String, StorageError> {
+        match filter {
+            RecordFilter::And(filters) => self.all(filters, (" and ", "true")),
+            RecordFilter::Or(filters) => self.all(filters, (" or ", "false")),
+            RecordFilter::Key { key, test: Test::In(scalars) } if self.is_hashed(scalars) => {
+                Ok(self.one_of(key, scalars))
+            }
+            RecordFilter::Key { key, test: Test::NotIn(scalars) } if self.is_hashed(scalars) => {
+                Ok(format!("({}) is not true", self.one_of(key, scalars)))
+            }
+            RecordFilter::Key { key, test: Test::Contains(Scalar::Number(number)) } => {
+                Ok(self.list_with(key, number))
+            }
+            RecordFilter::Key { key, test: Test::NotContains(Scalar::Number(number)) } => {
+                Ok(format!("({}) is not true", self.list_with(key, number)))
+            }
+            RecordFilter::Key { key, test } => Ok(key_condition(self.place, key, test, self.binds)),
+            RecordFilter::Document(test) => {
+                let text_column = self.text_column.clone();
+                let mut documents =
+                    DocumentConditions { text_column, bytes_left: *self.room, binds: self.binds };
+                let condition = documents.of(&DocumentFilter::Test(test.clone()))?;
+                *self.room = documents.bytes_left;
+                Ok(match test {
+                    DocumentTest::Contains(_) | DocumentTest::Regex(_) => condition,
+                    // A record without a document does not contain anything.
+                    DocumentTest::NotContains(_) | DocumentTest::NotRegex(_) => {
+                        format!("({condition}) is not false")
+                    }
+                })
+            }
+        }
+    }
+
+    fn all(
+        &mut self,
+        filters: &[RecordFilter],
+        (conjunction, of_none): (&str, &str),
+    ) -> Result<String, StorageError> {
+        if filters.is_empty() {
+            return Ok(of_none.to_owned());
+        }
+        let conditions: Vec<String> =
+            filters.iter().map(|filter| self.of(filter)).collect::<Result<_, _>>()?;
+        Ok(format!("({})", conditions.join(conjunction)))
+    }
+
+    /// A list of integers contains no float, and the other way round: those of floats have a point in each number.
+    fn list_with(&mut self, key: &str, number: &Number) -> String {
+        let contained = has_element(self.place, key, &Scalar::Number(number.clone()), self.binds);
+        let first =
+            format!("({} -> {} ->> 0)", self.place.column, self.binds.add(Bind::Text(key.to_owned())));
+        let relation = if number.is_f64() { '>' } else { '=' };
+        format!("({contained} and strpos({first}, '.') {relation} 0)")
+    }
+
+    fn is_hashed(&self, scalars: &[Scalar]) -> bool {
+        self.place.service.is_none() && scalars.len() >= HASHED_VALUES
+    }
+
+    fn one_of(&mut self, key: &str, scalars: &[Scalar]) -> String {
+        let value = value(self.place, key, self.binds);
+        format!("{value} = any({}::jsonb[])", self.binds.add(Bind::Texts(scalars.iter().map(json).collect())))
+    }
 }
 
 pub(super) fn metadata_condition(place: MetadataSource, filter: &Filter, binds: &mut Binds) -> String {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, DefaultValue, Presence, Table};
 
+pub(crate) mod collections;
 mod condition;
 pub(crate) mod embedding_health;
 pub(crate) mod maintenance;
@@ -88,6 +89,11 @@ pub(crate) fn keep_vectors_in_rows(table: &Table) -> Sql {
 /// Drops a table that nothing depends on.
 pub(crate) fn drop_table(name: &str) -> Sql {
     trusted(format!("drop table {}", quoted(name)))
+}
+
+/// Drops a table if it exists.
+pub(crate) fn drop_table_if_exists(name: &str) -> Sql {
+    trusted(format!("drop table if exists {}", quoted(name)))
 }
 
 /// Adds the migration's columns to a table that another program created.
@@ -525,6 +531,7 @@ mod tests {
         check(&index_collections(shared, "collection"), &expect_file!["golden/index_collections.sql"]);
         check(&keep_vectors_in_rows(wide), &expect_file!["golden/keep_vectors_in_rows.sql"]);
         check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
+        check(&drop_table_if_exists(&wide.name), &expect_file!["golden/drop_table_if_exists.sql"]);
         check(&rename_database("new", "odd \"name\""), &expect_file!["golden/rename_database.sql"]);
         check(&table_contents("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_contents.sql"]);
         check(&table_has_rows("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_has_rows.sql"]);

@@ -1,0 +1,60 @@
+//! Chroma's HTTP API v2, served from PostgreSQL: a program that talks to a Chroma server talks to this one instead.
+//!
+//! `routes` lists the routes; `server`, `databases`, `collections` and `records` implement them; `conditions` reads
+//! `where` and `where_document`, `configuration` what collections are configured with, `payload` the bodies of
+//! requests. Everything that is stored is in `store::postgres`.
+
+mod collections;
+mod conditions;
+mod configuration;
+mod databases;
+mod error;
+mod extract;
+mod json;
+mod metadata;
+mod payload;
+mod records;
+mod routes;
+mod server;
+
+use std::sync::Arc;
+
+use store::postgres::collection_records::Collections;
+
+pub(crate) use self::routes::{OPEN, PREFIX, first_version, router};
+use crate::process::Process;
+
+/// Whether clients may delete everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// `POST /api/v2/reset` is rejected.
+    Refused,
+    /// It deletes all collections with their tables.
+    Allowed,
+}
+
+/// Chroma's API for the collections of a database.
+#[derive(Clone, Debug)]
+pub struct ChromaApi {
+    collections: Collections,
+    reset: Reset,
+}
+
+impl ChromaApi {
+    /// The API for `collections`.
+    pub fn new(collections: Collections, reset: Reset) -> Self {
+        Self { collections, reset }
+    }
+
+    /// The collections that are served.
+    pub(crate) fn collections(&self) -> &Collections {
+        &self.collections
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Served {
+    api: ChromaApi,
+    process: Arc<Process>,
+}

@@ -1,0 +1,216 @@
+//! The bodies of requests about records.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use records::Embedding;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
+use serde_json::Value;
+
+use super::metadata::{Metadata, MetadataUpdate};
+
+/// A body of `add`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Add {
+    pub(super) ids: Vec<String>,
+    pub(super) embeddings: Vectors,
+    pub(super) documents: Option<Vec<Option<String>>>,
+    pub(super) uris: Option<Vec<Option<String>>>,
+    pub(super) metadatas: Option<Vec<Option<Metadata>>>,
+}
+
+/// A body of `upsert`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Upsert {
+    pub(super) ids: Vec<String>,
+    pub(super) embeddings: Vectors,
+    pub(super) documents: Option<Vec<Option<String>>>,
+    pub(super) uris: Option<Vec<Option<String>>>,
+    pub(super) metadatas: Option<Vec<Option<MetadataUpdate>>>,
+}
+
+/// A body of `update`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Update {
+    pub(super) ids: Vec<String>,
+    pub(super) embeddings: Option<OptionalVectors>,
+    pub(super) documents: Option<Vec<Option<String>>>,
+    pub(super) uris: Option<Vec<Option<String>>>,
+    pub(super) metadatas: Option<Vec<Option<MetadataUpdate>>>,
+}
+
+/// A body of `get`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Get {
+    pub(super) ids: Option<Vec<String>>,
+    pub(super) r#where: Option<Value>,
+    pub(super) where_document: Option<Value>,
+    pub(super) limit: Option<u32>,
+    pub(super) offset: Option<u32>,
+    #[serde(default = "get_parts")]
+    pub(super) include: Vec<Include>,
+}
+
+/// A body of `query`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Query {
+    pub(super) query_embeddings: Vec<Numbers>,
+    pub(super) n_results: Option<u32>,
+    pub(super) ids: Option<Vec<String>>,
+    pub(super) r#where: Option<Value>,
+    pub(super) where_document: Option<Value>,
+    #[serde(default = "query_parts")]
+    pub(super) include: Vec<Include>,
+}
+
+/// A body of `delete`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Delete {
+    pub(super) ids: Option<Vec<String>>,
+    pub(super) r#where: Option<Value>,
+    pub(super) where_document: Option<Value>,
+    pub(super) limit: Option<u32>,
+}
+
+/// A part of records in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Include {
+    Distances,
+    Documents,
+    Embeddings,
+    Metadatas,
+    Uris,
+}
+
+fn get_parts() -> Vec<Include> {
+    vec![Include::Documents, Include::Metadatas]
+}
+
+fn query_parts() -> Vec<Include> {
+    vec![Include::Documents, Include::Metadatas, Include::Distances]
+}
+
+/// Vectors, all as lists of numbers or all as base64 of little-endian numbers of 32 bits.
+#[derive(Debug)]
+pub(super) struct Vectors(pub(super) Vec<Embedding>);
+
+/// The same, where null leaves the stored one.
+#[derive(Debug)]
+pub(super) struct OptionalVectors(pub(super) Vec<Option<Embedding>>);
+
+impl<'de> Deserialize<'de> for Vectors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let vectors: Vec<Vector> =
+            Vec::deserialize(deserializer).map_err(|error| of_payload(&error, "EmbeddingsPayload"))?;
+        are_alike(vectors.iter()).map_err(|()| no_variant("EmbeddingsPayload"))?;
+        Ok(Self(vectors.into_iter().map(|vector| vector.components.into()).collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for OptionalVectors {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const NAME: &str = "UpdateEmbeddingsPayload";
+        let vectors: Vec<Option<Vector>> =
+            Vec::deserialize(deserializer).map_err(|error| of_payload(&error, NAME))?;
+        are_alike(vectors.iter().flatten()).map_err(|()| no_variant(NAME))?;
+        Ok(Self(vectors.into_iter().map(|vector| vector.map(|vector| vector.components.into())).collect()))
+    }
+}
+
+fn are_alike<'v>(vectors: impl Iterator<Item = &'v Vector>) -> Result<(), ()> {
+    let mut forms = vectors.map(|vector| vector.is_encoded);
+    let first = forms.next();
+    if forms.all(|form| Some(form) == first) { Ok(()) } else { Err(()) }
+}
+
+/// A vector as a list of numbers.
+#[derive(Debug)]
+pub(super) struct Numbers(pub(super) Vec<f32>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Vector::deserialize(deserializer)? {
+            Vector { components, is_encoded: false } => Ok(Self(components)),
+            Vector { is_encoded: true, .. } => {
+                Err(de::Error::custom("invalid type: string, expected a sequence"))
+            }
+        }
+    }
+}
+
+/// The message of Chroma; errors of syntax are found again by the caller.
+fn of_payload<E: de::Error>(error: &E, name: &str) -> E {
+    E::custom(format_args!("data did not match any variant of untagged enum {name}: {error}"))
+}
+
+fn no_variant<E: de::Error>(name: &str) -> E {
+    E::custom(format_args!("data did not match any variant of untagged enum {name}"))
+}
+
+struct Vector {
+    components: Vec<f32>,
+    is_encoded: bool,
+}
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfAnyForm;
+
+        impl<'de> Visitor<'de> for OfAnyForm {
+            type Value = Vector;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers, or base64")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vector, A::Error> {
+                let mut components = Vec::new();
+                // As Chroma reads them: one beyond the range is infinite, and rejected later.
+                while let Some(component) = numbers.next_element::<f64>()? {
+                    components.push(component as f32);
+                }
+                Ok(Vector { components, is_encoded: false })
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Vector, E> {
+                let components = decoded(text).ok_or_else(|| E::custom("invalid base64"))?;
+                Ok(Vector { components, is_encoded: true })
+            }
+        }
+
+        deserializer.deserialize_any(OfAnyForm)
+    }
+}
+
+/// The numbers of base64, with or without padding.
+fn decoded(text: &str) -> Option<Vec<f32>> {
+    let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    rest.is_empty().then(|| numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_come_as_numbers_or_as_base64() {
+        let read = |text: &str| serde_json::from_str::<Vectors>(text).ok().map(|vectors| vectors.0);
+        let expected = vec![Embedding::from(vec![1.0_f32, -0.0]), Embedding::from(vec![0.5, 2.0])];
+        let numbers = read("[[1, -0.0], [0.5, 2]]").expect("they are numbers");
+        assert_eq!(numbers, expected);
+        assert!(numbers[0].as_slice()[1].is_sign_negative());
+        let encoded = read(r#"["AACAPwAAAIA=", "AAAAPwAAAEA"]"#).expect("it is base64");
+        assert_eq!(encoded, expected);
+        assert!(encoded[0].as_slice()[1].is_sign_negative());
+        for text in ["[null]", r#"[["x"]]"#, r#"[[1], "AACAPw=="]"#, r#"["AACA"]"#, r#"["AA*A"]"#, "5"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let optional: OptionalVectors = serde_json::from_str("[null, [1]]").expect("one is given");
+        assert_eq!(optional.0, [None, Some(vec![1.0].into())]);
+    }
+}

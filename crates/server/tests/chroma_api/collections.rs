@@ -1,0 +1,155 @@
+//! Tenants, databases and collections.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use super::{Api, DEFAULT, error};
+use crate::served::send_to;
+
+#[tokio::test]
+async fn databases_are_listed_by_name_and_deleted_with_their_collections() {
+    let api = Api::start().await;
+    api.done("/api/v2/tenants", json!({"name": "acme"})).await;
+    let taken = api.post("/api/v2/tenants", json!({"name": "acme"})).await;
+    assert_eq!(error(&taken, 409).1, "Tenant [acme] already exists");
+    assert_eq!(api.post("/api/v2/tenants", json!({"name": "ab"})).await.status, 400);
+    let databases = "/api/v2/tenants/acme/databases";
+    for name in ["beta", "Alpha", "gamma"] {
+        api.done(databases, json!({"name": name})).await;
+    }
+    assert_eq!(api.post(databases, json!({"name": "beta"})).await.status, 409);
+    let listed = api.get(&format!("{databases}?limit=2")).await.json();
+    let names: Vec<_> = listed.as_array().expect("a list").iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["Alpha", "beta"]);
+    assert_eq!(api.get(&format!("{databases}?limit=-1")).await.status, 400);
+    let place = format!("{databases}/beta/collections");
+    let created = api.done(&place, json!({"name": "docs"})).await;
+    let id = created["id"].as_str().expect("an id");
+    api.done(&format!("{place}/{id}/add"), json!({"ids": ["a"], "embeddings": [[1, 2]]})).await;
+    // Of another database, the collection is unknown.
+    assert_eq!(api.get(&format!("{DEFAULT}/collections/{id}/count")).await.status, 404);
+    assert_eq!(api.send(Method::DELETE, &format!("{databases}/beta"), None).await.json(), json!({}));
+    let gone = api.send(Method::DELETE, &format!("{databases}/beta"), None).await;
+    assert_eq!(error(&gone, 404).1, "Database [beta] not found");
+    assert_eq!(api.get(&format!("{place}/{id}/count")).await.status, 404);
+    let nowhere = api.post(&place, json!({"name": "docs"})).await;
+    assert_eq!(error(&nowhere, 400).1, "Database [beta] does not exist");
+}
+
+#[tokio::test]
+async fn collection_is_shown_with_configuration_and_schema() {
+    let api = Api::start().await;
+    let collections = format!("{DEFAULT}/collections");
+    let body = json!({
+        "name": "docs",
+        "metadata": {"hnsw:space": "cosine", "hnsw:search_ef": 7, "a": 1, "b": 1.0, "c": true},
+        "configuration": {"embedding_function": {"type": "known", "name": "mine", "config": {"k": 1}}},
+    });
+    let created = api.done(&collections, body).await;
+    assert_eq!(
+        created["metadata"],
+        json!({"hnsw:space": "cosine", "hnsw:search_ef": 7, "a": 1, "b": 1.0, "c": true})
+    );
+    assert_eq!(created["dimension"], json!(null));
+    let configuration = &created["configuration_json"];
+    assert_eq!(
+        configuration["hnsw"],
+        json!({
+            "space": "cosine", "ef_construction": 100, "ef_search": 7, "max_neighbors": 16,
+            "resize_factor": 1.2, "sync_threshold": 1000,
+        })
+    );
+    assert_eq!(configuration["embedding_function"]["name"], "mine");
+    let index = created.pointer("/schema/keys/#embedding/float_list/vector_index/config").expect("an index");
+    assert_eq!((&index["space"], &index["hnsw"]["ef_search"]), (&json!("cosine"), &json!(7)));
+    let path = format!("{collections}/{}", created["id"].as_str().expect("an id"));
+    // get_or_create changes nothing.
+    let same =
+        api.done(&collections, json!({"name": "docs", "get_or_create": true, "metadata": {"x": 1}})).await;
+    assert_eq!(same, created);
+    assert_eq!(api.get(&format!("{collections}/docs")).await.json(), created);
+    let changed = json!({
+        "new_name": "papers", "new_metadata": {"z": [1, 2.5]}, "new_configuration": {"hnsw": {"ef_search": 50}},
+    });
+    assert_eq!(api.send(Method::PUT, &path, Some(changed)).await.json(), json!({}));
+    assert_eq!(api.get(&format!("{collections}/docs")).await.status, 404);
+    let shown = api.get(&format!("{collections}/papers")).await.json();
+    assert_eq!(shown["metadata"], json!({"z": [1.0, 2.5]}));
+    assert_eq!(shown["configuration_json"]["hnsw"]["ef_search"], 50);
+    assert_eq!(shown["id"], created["id"]);
+    api.done(&collections, json!({"name": "other"})).await;
+    let taken = api.send(Method::PUT, &path, Some(json!({"new_name": "other"}))).await;
+    assert_eq!(error(&taken, 409).1, "Collection [other] already exists");
+    let names = ["docs:", "ab", "a..b", "1.2.3.4", "-abc"];
+    for name in names {
+        assert_eq!(
+            error(&api.post(&collections, json!({"name": name})).await, 400).0,
+            "InvalidArgumentError"
+        );
+    }
+    for wrong in [
+        json!({"name": "abc", "metadata": {"hnsw:unknown": 1}}),
+        json!({"name": "abc", "metadata": {"hnsw:space": "x"}}),
+        json!({"name": "abc", "metadata": {}}),
+        json!({"name": "abc", "configuration": {"hnsw": {"space": "l2"}, "spann": {}}}),
+    ] {
+        assert_eq!(api.post(&collections, wrong.clone()).await.status, 400, "{wrong}");
+    }
+    for wrong in [
+        json!({"name": "abc", "metadata": {"a": null}}),
+        json!({"name": "abc", "configuration": {"hnsw": {"space": "x"}}}),
+        json!({"name": "abc", "configuration": {"hnsw": {"unknown": 1}}}),
+        json!({"name": "abc", "schema": {"defaults": {}}}),
+    ] {
+        assert_eq!(api.post(&collections, wrong.clone()).await.status, 422, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn schema_or_configuration_may_be_given_but_not_both() {
+    let api = Api::start().await;
+    let collections = format!("{DEFAULT}/collections");
+    let schema = json!({
+        "defaults": {"string": {"string_inverted_index": {"enabled": false, "config": {}}}},
+        "keys": {"year": {"int": {"int_inverted_index": {"enabled": false, "config": {}}}}},
+    });
+    let both = json!({"name": "abc", "schema": schema, "configuration": {"hnsw": {"space": "ip"}}});
+    let refused = error(&api.post(&collections, both).await, 400).1;
+    assert!(refused.contains("Cannot set both collection config and schema"), "{refused}");
+    let sparse = json!({"sparse_vector": {"sparse_vector_index": {"enabled": true, "config": {}}}});
+    let sparse = json!({"name": "abc", "schema": {"defaults": {}, "keys": {"s": sparse}}});
+    let refused = error(&api.post(&collections, sparse).await, 400).1;
+    assert!(refused.contains("Sparse vector indexing is not enabled in local"), "{refused}");
+    let path = api
+        .collection(json!({"name": "abc", "schema": schema, "configuration": {"hnsw": {"space": "l2"}}}))
+        .await;
+    for (condition, key) in [(json!({"a": "x"}), "a"), (json!({"year": {"$gt": 1}}), "year")] {
+        let refused = api.post(&format!("{path}/get"), json!({"where": condition})).await;
+        let message = error(&refused, 400).1;
+        assert!(message.starts_with(&format!("Cannot filter using metadata key '{key}'")), "{message}");
+    }
+    assert_eq!(api.ids(&path, json!({"where": {"year": 1.5}})).await, json!([]));
+}
+
+#[tokio::test]
+async fn racing_clients_of_two_processes_create_one_collection() {
+    let api = Api::start().await;
+    let other = api.start_beside().await;
+    let path = format!("{DEFAULT}/collections");
+    let body = json!({"name": "raced", "get_or_create": true}).to_string();
+    let create = async |index: usize| {
+        let url = if index.is_multiple_of(2) { &api.url } else { &other };
+        let answer = send_to(&api.client, url, Method::POST, &path, &[], Some(body.clone())).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["id"].clone()
+    };
+    let ids = join_all((0..30).map(create)).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(api.get(&format!("{DEFAULT}/collections_count")).await.json(), json!(1));
+    let body = json!({"name": "contended"});
+    let statuses = join_all((0..10).map(|_| api.post(&path, body.clone()))).await;
+    let mut statuses: Vec<u16> = statuses.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![200], vec![409; 9]].concat());
+}

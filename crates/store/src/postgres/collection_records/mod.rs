@@ -1,0 +1,124 @@
+//! The records of the collections that Chroma clients see: each collection has a table like those of migrated
+//! collections, with two more columns for the order of insertion and for texts that PostgreSQL cannot store as they
+//! are.
+
+mod columns;
+mod escape;
+mod read;
+mod search;
+mod write;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use records::{Embedding, lock::Mutex};
+use serde_json::{Map, Value};
+
+pub use self::{search::Neighbours, write::WriteMode};
+pub use super::sql::collections::RecordParts;
+use super::{Database, collections::CollectionError, vector_index::SearchedIndex};
+use crate::storage::{RecordFilter, StorageError};
+
+/// The collections of a database, and their records.
+#[derive(Clone)]
+pub struct Collections {
+    database: Database,
+    /// The vector indexes that searches use, by table.
+    indexes: Arc<Mutex<HashMap<String, KnownIndex>>>,
+}
+
+/// How long the cached state of a table's vector index is used. A later change makes a search slower, never wrong.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+/// Maximum tables whose indexes are cached.
+const MOST_KNOWN: usize = 10_000;
+
+#[derive(Clone, Debug)]
+struct KnownIndex {
+    seen: Instant,
+    index: Option<Arc<SearchedIndex>>,
+}
+
+/// What a client writes about a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordWrite {
+    /// Its id.
+    pub id: String,
+    /// Its vector; `None` keeps the stored one.
+    pub embedding: Option<Embedding>,
+    /// Its document; `None` keeps the stored one.
+    pub document: Option<String>,
+    /// Its URI; `None` keeps the stored one.
+    pub uri: Option<String>,
+    /// Its metadata. An update merges them by key with the stored ones, where null removes a key.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Which records are meant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecordSelection {
+    /// Only those with one of these ids.
+    pub ids: Option<Vec<String>>,
+    /// Only those that match.
+    pub filter: Option<RecordFilter>,
+}
+
+/// A record as it is read. Parts that were not requested are `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionRecord {
+    /// Its id.
+    pub id: String,
+    /// Its vector.
+    pub embedding: Option<Vec<f32>>,
+    /// Its document.
+    pub document: Option<String>,
+    /// Its URI.
+    pub uri: Option<String>,
+    /// Its metadata.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl Collections {
+    /// The collections of `database`, whose schema must be prepared
+    /// ([`Database::prepare_bookkeeping`]).
+    pub fn new(database: Database) -> Self {
+        Self { database, indexes: Arc::default() }
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    fn known_index(&self, table: &str) -> Option<Option<Arc<SearchedIndex>>> {
+        let known = self.indexes.lock();
+        known.get(table).filter(|known| known.seen.elapsed() < KNOWN_FOR).map(|known| known.index.clone())
+    }
+
+    fn know_index(&self, table: &str, index: Option<Arc<SearchedIndex>>) {
+        let mut known = self.indexes.lock();
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(table.to_owned(), KnownIndex { seen: Instant::now(), index });
+    }
+}
+
+impl fmt::Debug for Collections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collections").finish_non_exhaustive()
+    }
+}
+
+/// The error of a condition that PostgreSQL cannot test.
+fn unsupported(error: StorageError) -> CollectionError {
+    match error {
+        StorageError::Unsupported { reason, .. } | StorageError::Refused { reason, .. } => {
+            CollectionError::Unsupported { reason }
+        }
+        error => CollectionError::Failed { operation: "write a condition", source: error.into() },
+    }
+}

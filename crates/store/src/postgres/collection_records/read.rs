@@ -1,0 +1,168 @@
+//! Reads, counts and deletes records.
+
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    CollectionRecord, Collections, RecordParts, RecordSelection,
+    escape::{escaped_filter, mapped, unescaped},
+    unsupported,
+};
+use crate::{
+    json::decode,
+    postgres::{
+        Table,
+        bounded::{bound, fetch},
+        collections::{Collection, CollectionError, failing},
+        sql::collections::{self as statements, Rows},
+        unnamed::on,
+    },
+    storage::RecordFilter,
+};
+
+/// The keys and the condition of a selection, as the statements take them.
+pub(super) struct Wanted {
+    pub(super) keys: Option<Vec<Uuid>>,
+    pub(super) filter: Option<RecordFilter>,
+}
+
+impl Wanted {
+    pub(super) fn new(table: &Table, selection: &RecordSelection) -> Self {
+        let keys = selection.ids.as_ref().map(|ids| ids.iter().map(|id| table.row_id(id)).collect());
+        Self { keys, filter: selection.filter.as_ref().map(escaped_filter) }
+    }
+
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows { keys: self.keys.as_deref(), filter: self.filter.as_ref() }
+    }
+
+    fn is_none(&self) -> bool {
+        self.keys.as_ref().is_some_and(Vec::is_empty)
+    }
+}
+
+impl Collections {
+    /// Records in the order of their insertion: `limit` of them after the first `offset`.
+    ///
+    /// # Errors
+    /// When the collection is gone, a condition cannot be tested, or the database fails.
+    pub async fn get(
+        &self,
+        collection: &Collection,
+        selection: &RecordSelection,
+        parts: RecordParts,
+        (limit, offset): (Option<u32>, u32),
+    ) -> Result<Vec<CollectionRecord>, CollectionError> {
+        const OPERATION: &str = "read records";
+        let Some(table) = &collection.table else { return Ok(Vec::new()) };
+        let wanted = Wanted::new(table, selection);
+        if wanted.is_none() || limit == Some(0) {
+            return Ok(Vec::new());
+        }
+        let statement = statements::list_collection_records(table, wanted.rows(), parts, (limit, offset))
+            .map_err(unsupported)?;
+        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let rows = fetch(&mut transaction, statement).await.map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        let records: Result<_, _> = rows.iter().map(|row| read(row, parts)).collect();
+        records.map_err(failing(OPERATION))
+    }
+
+    /// Checks that the database answers, on a connection of its own.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check(&self) -> Result<(), CollectionError> {
+        const OPERATION: &str = "check the registry of collections";
+        let mut transaction = self.database.begin_check().await.map_err(failing(OPERATION))?;
+        sqlx::query_scalar!("select id from chroma_collections limit 1")
+            .fetch_optional(on(&mut transaction))
+            .await
+            .map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))
+    }
+
+    /// How many records a collection has.
+    ///
+    /// # Errors
+    /// When the collection is gone, or the database fails.
+    pub async fn count(&self, collection: &Collection) -> Result<u64, CollectionError> {
+        const OPERATION: &str = "count records";
+        let Some(table) = &collection.table else { return Ok(0) };
+        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let rows = fetch(&mut transaction, statements::count_collection_records(table)).await;
+        let rows = rows.map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map_err(failing(OPERATION))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Deletes records, the first `limit` of them if there is a limit, and returns their number.
+    ///
+    /// # Errors
+    /// When the collection is gone, a condition cannot be tested, or the database fails.
+    pub async fn delete(
+        &self,
+        collection: &Collection,
+        selection: &RecordSelection,
+        limit: Option<u32>,
+    ) -> Result<u64, CollectionError> {
+        const OPERATION: &str = "delete records";
+        let mut transaction = self.begin_writing().await?;
+        let Some(table) = self.lock(&mut transaction, collection).await? else { return Ok(0) };
+        let wanted = Wanted::new(&table, selection);
+        if wanted.is_none() {
+            return Ok(0);
+        }
+        let statement =
+            statements::delete_collection_records(&table, wanted.rows(), limit).map_err(unsupported)?;
+        let deleted = bound(statement).execute(on(&mut transaction)).await.map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+/// The records with these keys, by key.
+pub(super) async fn with_keys(
+    connection: &mut PgConnection,
+    table: &Table,
+    keys: Vec<Uuid>,
+    parts: RecordParts,
+) -> sqlx::Result<Vec<(Uuid, CollectionRecord)>> {
+    let rows = fetch(connection, statements::collection_records(table, keys, parts)).await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, read(row, parts)?))).collect()
+}
+
+/// The record of a row.
+pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
+    let is_escaped = row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default();
+    let shown = |text: String| if is_escaped { unescaped(&text) } else { text };
+    let id = match row.try_get::<Option<String>, _>("source_id")? {
+        Some(source_id) => shown(source_id),
+        None => row.try_get::<Uuid, _>("id")?.to_string(),
+    };
+    let text = |column: &str, is_requested: bool| -> sqlx::Result<Option<String>> {
+        let text = if is_requested { row.try_get::<Option<String>, _>(column)? } else { None };
+        Ok(text.map(shown))
+    };
+    let metadata = match parts.metadata {
+        true => row.try_get::<Option<&str>, _>("metadata")?.and_then(metadata_of),
+        false => None,
+    };
+    Ok(CollectionRecord {
+        id,
+        embedding: if parts.embedding { row.try_get("embedding")? } else { None },
+        document: text("text", parts.document)?,
+        uri: text("uri", parts.uri)?,
+        metadata: metadata.map(|all| if is_escaped { mapped(all, &unescaped) } else { all }),
+    })
+}
+
+/// JSONB of other programs may have any shape; clients can only be shown objects.
+fn metadata_of(text: &str) -> Option<Map<String, Value>> {
+    match decode(text).value {
+        Value::Object(metadata) => Some(metadata),
+        _ => None,
+    }
+}

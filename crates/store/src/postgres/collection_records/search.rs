@@ -1,0 +1,221 @@
+//! The records nearest to vectors.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use records::{DistanceSpace, Embedding};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    CollectionRecord, Collections, RecordParts, RecordSelection,
+    read::{Wanted, with_keys},
+    unsupported,
+};
+use crate::postgres::{
+    Table,
+    bounded::fetch,
+    collections::{Collection, CollectionError, failing},
+    sql::{
+        collections::{self as statements},
+        existing_rows,
+        statement::Statement,
+    },
+    unnamed::on,
+    vector_index::{self, Filtering, SearchedIndex},
+};
+
+const OPERATION: &str = "search records";
+
+/// The records nearest to some vectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Neighbours {
+    /// Each record once.
+    pub records: Vec<CollectionRecord>,
+    /// For each vector, positions in `records` and distances as Chroma defines them, nearest first.
+    pub nearest: Vec<Vec<(usize, f64)>>,
+    /// Whether one of the selected ids does not exist.
+    pub has_unknown_ids: bool,
+}
+
+impl Collections {
+    /// The `limit` selected records nearest to each of `embeddings`.
+    ///
+    /// # Errors
+    /// [`CollectionError::Dimension`]; when the collection is gone, a condition cannot be tested, or the database
+    /// fails.
+    pub async fn query(
+        &self,
+        collection: &Collection,
+        selection: &RecordSelection,
+        (embeddings, limit): (&[Embedding], u32),
+        parts: RecordParts,
+    ) -> Result<Neighbours, CollectionError> {
+        let none = || Neighbours { nearest: vec![Vec::new(); embeddings.len()], ..Neighbours::default() };
+        let Some(table) = &collection.table else { return Ok(none()) };
+        check_dimensions(table, embeddings.iter())?;
+        if limit == 0 || embeddings.is_empty() {
+            return Ok(none());
+        }
+        let wanted = Wanted::new(table, selection);
+        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let has_unknown_ids = match &wanted.keys {
+            Some(keys) => has_unknown(&mut transaction, table, keys).await?,
+            None => false,
+        };
+        let index = match wanted.keys {
+            Some(_) => None,
+            None => self.index(&mut transaction, table).await?,
+        };
+        if let Some(index) = &index {
+            let filtering = if wanted.filter.is_some() { Filtering::Some } else { Filtering::None };
+            for setting in index.settings(filtering, limit) {
+                sqlx::raw_sql(setting).execute(&mut *transaction).await.map_err(failing(OPERATION))?;
+            }
+        }
+        let search = Search { table, wanted: &wanted, limit, index: index.as_deref() };
+        let mut found = Vec::with_capacity(embeddings.len());
+        for embedding in embeddings {
+            found.push(search.nearest(&mut transaction, embedding).await?);
+        }
+        let (mut places, mut keys) = (HashMap::new(), Vec::new());
+        for (key, _) in found.iter().flatten() {
+            if !places.contains_key(key) {
+                places.insert(*key, keys.len());
+                keys.push(*key);
+            }
+        }
+        let rows =
+            with_keys(&mut transaction, table, keys.clone(), parts).await.map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        let mut by_key: HashMap<Uuid, CollectionRecord> = rows.into_iter().collect();
+        // A record that was deleted between the two statements is left out.
+        let mut records = Vec::with_capacity(keys.len());
+        places.clear();
+        for key in keys {
+            if let Some(record) = by_key.remove(&key) {
+                places.insert(key, records.len());
+                records.push(record);
+            }
+        }
+        let hits = |hits: Vec<(Uuid, f64)>| {
+            let hit = |(key, distance): (Uuid, f64)| Some((*places.get(&key)?, shown(table.space, distance)));
+            hits.into_iter().filter_map(hit).collect()
+        };
+        Ok(Neighbours { records, nearest: found.into_iter().map(hits).collect(), has_unknown_ids })
+    }
+
+    /// The index that searches use, cached for some seconds.
+    async fn index(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+    ) -> Result<Option<Arc<SearchedIndex>>, CollectionError> {
+        if let Some(index) = self.known_index(&table.name) {
+            return Ok(index);
+        }
+        let index = vector_index::searched(connection, table).await;
+        let index = index
+            .map_err(|error| CollectionError::Failed { operation: OPERATION, source: error.into() })?
+            .map(Arc::new);
+        self.know_index(&table.name, index.clone());
+        Ok(index)
+    }
+}
+
+/// Whether one of `keys` does not exist.
+async fn has_unknown(
+    connection: &mut PgConnection,
+    table: &Table,
+    keys: &[Uuid],
+) -> Result<bool, CollectionError> {
+    let existing: Vec<Uuid> = sqlx::query_scalar(existing_rows(table))
+        .bind(keys)
+        .fetch_all(on(connection))
+        .await
+        .map_err(failing(OPERATION))?;
+    let existing: HashSet<Uuid> = existing.into_iter().collect();
+    Ok(keys.iter().any(|key| !existing.contains(key)))
+}
+
+/// One search of a request.
+struct Search<'a> {
+    table: &'a Table,
+    wanted: &'a Wanted,
+    limit: u32,
+    index: Option<&'a SearchedIndex>,
+}
+
+impl Search<'_> {
+    /// Keys and distances as pgvector computes them, nearest first.
+    async fn nearest(
+        &self,
+        connection: &mut PgConnection,
+        embedding: &Embedding,
+    ) -> Result<Vec<(Uuid, f64)>, CollectionError> {
+        let Self { table, wanted, limit, .. } = *self;
+        let exact = |up_to| {
+            statements::nearest_collection_records(table, wanted.rows(), (embedding, limit), up_to)
+                .map_err(unsupported)
+        };
+        let index = self.index.filter(|index| index.precision.holds(embedding.as_slice()));
+        if let Some(index) = index {
+            if wanted.filter.is_some() {
+                let most = vector_index::exact_scan_limit(index.rows);
+                let rows = run(connection, exact(Some(most.saturating_add(1)))?).await?;
+                let matching = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("matching"));
+                if matching.map_err(failing(OPERATION))? <= i64::from(most) {
+                    return hits(&rows);
+                }
+            }
+            let by_index = statements::nearest_collection_records_by_index(
+                table,
+                wanted.filter.as_ref(),
+                (embedding, limit),
+                index.precision,
+            )
+            .map_err(unsupported)?;
+            let rows = run(connection, by_index).await?;
+            if rows.len() >= limit as usize {
+                return hits(&rows);
+            }
+        }
+        hits(&run(connection, exact(None)?).await?)
+    }
+}
+
+async fn run(connection: &mut PgConnection, statement: Statement) -> Result<Vec<PgRow>, CollectionError> {
+    fetch(connection, statement).await.map_err(failing(OPERATION))
+}
+
+fn hits(rows: &[PgRow]) -> Result<Vec<(Uuid, f64)>, CollectionError> {
+    let hits = rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("distance")?)));
+    hits.collect::<sqlx::Result<_>>().map_err(failing(OPERATION))
+}
+
+/// The distance as Chroma defines it.
+fn shown(space: DistanceSpace, distance: f64) -> f64 {
+    match space {
+        // pgvector's is the root.
+        DistanceSpace::L2 => distance * distance,
+        // Of a zero vector.
+        DistanceSpace::Cosine if distance.is_nan() => 1.0,
+        DistanceSpace::Cosine => distance,
+        // pgvector's is the negative product.
+        DistanceSpace::InnerProduct => 1.0 + distance,
+    }
+}
+
+/// Checks that every vector has the dimension of the table.
+pub(super) fn check_dimensions<'e>(
+    table: &Table,
+    mut embeddings: impl Iterator<Item = &'e Embedding>,
+) -> Result<(), CollectionError> {
+    let expected = table.dimension;
+    match embeddings.find(|embedding| embedding.dimension() != expected) {
+        Some(other) => Err(CollectionError::Dimension { expected, found: other.dimension() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,432 @@
+//! The table `chroma_collections`.
+
+use records::DistanceSpace;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{CollectionError, failing};
+use crate::postgres::{Database, Table, jobs::now, sql, unnamed::on};
+
+/// A collection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collection {
+    /// Its id.
+    pub id: Uuid,
+    /// Its tenant.
+    pub tenant: String,
+    /// The name of its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// The components of its vectors; `None` before the first record.
+    pub dimension: Option<u32>,
+    /// The distance of its vectors.
+    pub space: DistanceSpace,
+    /// Its metadata, a JSON object.
+    pub metadata: Option<String>,
+    /// Its configuration, JSON; `None` of a migrated collection, whose metadata and space say what it is.
+    pub configuration: Option<String>,
+    /// Its schema, JSON; `None` in the same case.
+    pub schema: Option<String>,
+    /// The table with its records; `None` before the first one.
+    pub table: Option<Table>,
+}
+
+/// A collection to create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewCollection<'a> {
+    /// Its tenant.
+    pub tenant: &'a str,
+    /// The name of its database.
+    pub database: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The distance of its vectors.
+    pub space: DistanceSpace,
+    /// Its metadata, a JSON object.
+    pub metadata: Option<&'a str>,
+    /// Its configuration, JSON.
+    pub configuration: &'a str,
+    /// Its schema, JSON.
+    pub schema: &'a str,
+}
+
+/// What to do if there is a collection of the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Fail.
+    Refuse,
+    /// Return it as it is.
+    Keep,
+}
+
+/// A change of a collection; `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CollectionChange<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its metadata, a JSON object.
+    pub metadata: Option<&'a str>,
+    /// Its configuration, JSON.
+    pub configuration: Option<&'a str>,
+    /// Its schema, JSON.
+    pub schema: Option<&'a str>,
+}
+
+struct Row {
+    id: Uuid,
+    tenant: String,
+    database: String,
+    name: String,
+    dimension: Option<i32>,
+    space: String,
+    metadata: Option<String>,
+    configuration: Option<String>,
+    schema: Option<String>,
+    table_name: Option<String>,
+    definition: Option<String>,
+}
+
+const READ: &str = "read a collection";
+
+/// How often a creation is repeated if the existing collection is deleted before it can be read.
+const ATTEMPTS: usize = 20;
+
+impl Row {
+    fn collection(self) -> Result<Collection, CollectionError> {
+        let broken = |what: &'static str| CollectionError::Failed { operation: READ, source: what.into() };
+        let space = DistanceSpace::from_chroma(&self.space).ok_or_else(|| broken("its space is unknown"))?;
+        let table = match (self.table_name, self.definition) {
+            (Some(name), Some(definition)) => {
+                let definition = serde_json::from_str(&definition).ok();
+                let table = definition.and_then(|definition| Table::from_definition(name, &definition));
+                Some(table.ok_or_else(|| broken("the definition of its table cannot be read"))?)
+            }
+            _ => None,
+        };
+        Ok(Collection {
+            id: self.id,
+            tenant: self.tenant,
+            database: self.database,
+            name: self.name,
+            dimension: self.dimension.and_then(|dimension| u32::try_from(dimension).ok()),
+            space,
+            metadata: self.metadata,
+            configuration: self.configuration,
+            schema: self.schema,
+            table,
+        })
+    }
+}
+
+impl Database {
+    /// Creates a collection, or returns the existing one if that is allowed.
+    ///
+    /// # Errors
+    /// [`CollectionError::NoDatabase`], [`CollectionError::Taken`], or when the database fails.
+    pub async fn create_collection(
+        &self,
+        new: &NewCollection<'_>,
+        existing: Existing,
+    ) -> Result<Collection, CollectionError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(collection) = self.try_create(new).await? {
+                return Ok(collection);
+            }
+            if existing == Existing::Refuse {
+                return Err(CollectionError::Taken);
+            }
+            if let Some(found) = self.collection_named(new.tenant, new.database, new.name).await? {
+                return Ok(found);
+            }
+            // It was deleted meanwhile.
+        }
+        let source = "a collection of this name is repeatedly created and deleted".into();
+        Err(CollectionError::Unavailable { source })
+    }
+
+    /// Creates a collection; `None` if there is one of its name.
+    async fn try_create(&self, new: &NewCollection<'_>) -> Result<Option<Collection>, CollectionError> {
+        const OPERATION: &str = "create a collection";
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        // Locked, so that the database is not deleted meanwhile.
+        let database = sqlx::query_scalar!(
+            "select id from chroma_databases where tenant = $1 and name = $2 for key share",
+            new.tenant,
+            new.database
+        )
+        .fetch_optional(on(&mut transaction))
+        .await
+        .map_err(failing(OPERATION))?
+        .ok_or(CollectionError::NoDatabase)?;
+        let id = Uuid::new_v4();
+        let created = sqlx::query!(
+            r#"
+            insert into chroma_collections (id, database_id, name, space, metadata, configuration, schema, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            on conflict (database_id, name) do nothing
+            "#,
+            id,
+            database,
+            new.name,
+            new.space.as_str(),
+            new.metadata,
+            new.configuration,
+            new.schema,
+            now()
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        let collection = || Collection {
+            id,
+            tenant: new.tenant.to_owned(),
+            database: new.database.to_owned(),
+            name: new.name.to_owned(),
+            dimension: None,
+            space: new.space,
+            metadata: new.metadata.map(str::to_owned),
+            configuration: Some(new.configuration.to_owned()),
+            schema: Some(new.schema.to_owned()),
+            table: None,
+        };
+        Ok((created.rows_affected() > 0).then(collection))
+    }
+
+    /// A collection by its name, if it exists.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collection_named(
+        &self,
+        tenant: &str,
+        database: &str,
+        name: &str,
+    ) -> Result<Option<Collection>, CollectionError> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"
+            select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
+                table_name, definition
+            from chroma_collections c
+            join chroma_databases d on d.id = c.database_id
+            where d.tenant = $1 and d.name = $2 and c.name = $3
+            "#,
+            tenant,
+            database,
+            name
+        )
+        .fetch_optional(self)
+        .await
+        .map_err(failing(READ))?;
+        row.map(Row::collection).transpose()
+    }
+
+    /// A collection by its id, if it exists in the database `database` of `tenant`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collection_with_id(
+        &self,
+        tenant: &str,
+        database: &str,
+        id: Uuid,
+    ) -> Result<Option<Collection>, CollectionError> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"
+            select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
+                table_name, definition
+            from chroma_collections c
+            join chroma_databases d on d.id = c.database_id
+            where d.tenant = $1 and d.name = $2 and c.id = $3
+            "#,
+            tenant,
+            database,
+            id
+        )
+        .fetch_optional(self)
+        .await
+        .map_err(failing(READ))?;
+        row.map(Row::collection).transpose()
+    }
+
+    /// The collections of a database, oldest first: `limit` of them after the first `offset`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn collections_of(
+        &self,
+        (tenant, database): (&str, &str),
+        limit: Option<u32>,
+        offset: u32,
+    ) -> Result<Vec<Collection>, CollectionError> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"
+            select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
+                table_name, definition
+            from chroma_collections c
+            join chroma_databases d on d.id = c.database_id
+            where d.tenant = $1 and d.name = $2
+            order by c.position
+            limit $3 offset $4
+            "#,
+            tenant,
+            database,
+            limit.map(i64::from),
+            i64::from(offset)
+        )
+        .fetch_all(self)
+        .await
+        .map_err(failing("list collections"))?;
+        rows.into_iter().map(Row::collection).collect()
+    }
+
+    /// How many collections a database has.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_collections(&self, tenant: &str, database: &str) -> Result<u64, CollectionError> {
+        let count = sqlx::query_scalar!(
+            r#"
+            select count(*) as "count!"
+            from chroma_collections c
+            join chroma_databases d on d.id = c.database_id
+            where d.tenant = $1 and d.name = $2
+            "#,
+            tenant,
+            database
+        )
+        .fetch_one(self)
+        .await
+        .map_err(failing("count collections"))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Changes a collection.
+    ///
+    /// # Errors
+    /// [`CollectionError::NotFound`], [`CollectionError::Taken`], or when the database fails.
+    pub async fn change_collection(
+        &self,
+        id: Uuid,
+        change: &CollectionChange<'_>,
+    ) -> Result<(), CollectionError> {
+        let changed = sqlx::query!(
+            r#"
+            update chroma_collections
+            set name = coalesce($2, name), metadata = coalesce($3, metadata),
+                configuration = coalesce($4, configuration), schema = coalesce($5, schema)
+            where id = $1
+            "#,
+            id,
+            change.name,
+            change.metadata,
+            change.configuration,
+            change.schema
+        )
+        .execute(self)
+        .await
+        .map_err(|error| {
+            match error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
+                true => CollectionError::Taken,
+                false => failing("change a collection")(error),
+            }
+        })?;
+        if changed.rows_affected() == 0 { Err(CollectionError::NotFound) } else { Ok(()) }
+    }
+
+    /// Deletes a collection with its table.
+    ///
+    /// # Errors
+    /// [`CollectionError::NotFound`], or when the database fails.
+    pub async fn delete_collection(
+        &self,
+        tenant: &str,
+        database: &str,
+        name: &str,
+    ) -> Result<(), CollectionError> {
+        const OPERATION: &str = "delete a collection";
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let table = sqlx::query_scalar!(
+            r#"
+            delete from chroma_collections c
+            using chroma_databases d
+            where d.id = c.database_id and d.tenant = $1 and d.name = $2 and c.name = $3
+            returning table_name
+            "#,
+            tenant,
+            database,
+            name
+        )
+        .fetch_optional(on(&mut transaction))
+        .await
+        .map_err(failing(OPERATION))?
+        .ok_or(CollectionError::NotFound)?;
+        drop_tables(&mut transaction, table).await?;
+        transaction.commit().await.map_err(failing(OPERATION))
+    }
+}
+
+/// Deletes the collections of the database `id` with their tables.
+pub(super) async fn delete_all_of(connection: &mut PgConnection, id: Uuid) -> Result<(), CollectionError> {
+    let tables =
+        sqlx::query_scalar!("delete from chroma_collections where database_id = $1 returning table_name", id)
+            .fetch_all(on(connection))
+            .await
+            .map_err(failing("delete collections"))?;
+    drop_tables(connection, tables.into_iter().flatten()).await
+}
+
+async fn drop_tables(
+    connection: &mut PgConnection,
+    tables: impl IntoIterator<Item = String>,
+) -> Result<(), CollectionError> {
+    for table in tables {
+        sqlx::query(sql::drop_table_if_exists(&table))
+            .execute(on(connection))
+            .await
+            .map_err(failing("drop the table of a collection"))?;
+    }
+    Ok(())
+}
+
+/// Locks a collection until the end of the transaction, and returns its table, if it has one.
+pub(crate) async fn find_for_update(
+    connection: &mut PgConnection,
+    id: Uuid,
+) -> Result<Option<Table>, CollectionError> {
+    let row =
+        sqlx::query!("select table_name, definition from chroma_collections where id = $1 for update", id)
+            .fetch_optional(on(connection))
+            .await
+            .map_err(failing(READ))?
+            .ok_or(CollectionError::NotFound)?;
+    let definition = row.definition.and_then(|definition| serde_json::from_str(&definition).ok());
+    Ok(row
+        .table_name
+        .zip(definition)
+        .and_then(|(name, definition)| Table::from_definition(name, &definition)))
+}
+
+/// Records the table of a collection.
+pub(crate) async fn set_table(
+    connection: &mut PgConnection,
+    id: Uuid,
+    table: &Table,
+) -> Result<(), CollectionError> {
+    let dimension = i32::try_from(table.dimension).unwrap_or(i32::MAX);
+    sqlx::query!(
+        "update chroma_collections set table_name = $2, definition = $3, dimension = $4 where id = $1",
+        id,
+        table.name,
+        table.definition().to_string(),
+        dimension
+    )
+    .execute(on(connection))
+    .await
+    .map_err(failing("record the table of a collection"))?;
+    Ok(())
+}

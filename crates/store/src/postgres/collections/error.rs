@@ -1,0 +1,78 @@
+//! Errors of collections, by what a client can do about them.
+
+use crate::{
+    postgres::{
+        bounded::AnswerTooLarge,
+        concise_error::concise,
+        failure::{is_invalid_pattern, is_transient},
+    },
+    storage::MAX_ANSWER_BYTES,
+};
+
+/// An operation on collections or their records failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectionError {
+    /// There is no such collection, or it was deleted meanwhile.
+    #[error("the collection does not exist")]
+    NotFound,
+    /// There is no such database.
+    #[error("the database does not exist")]
+    NoDatabase,
+    /// Another one has the name.
+    #[error("the name is taken")]
+    Taken,
+    /// A vector has another number of components than those of the collection.
+    #[error("expected vectors of {expected} components, found {found}")]
+    Dimension {
+        /// Of the collection.
+        expected: usize,
+        /// Of the vector.
+        found: usize,
+    },
+    /// PostgreSQL cannot do it.
+    #[error("{reason}")]
+    Unsupported {
+        /// What it cannot do, and what to do instead.
+        reason: String,
+    },
+    /// The records exceed the size of a response.
+    #[error("the response would have more than {MAX_ANSWER_BYTES} bytes: use a smaller limit")]
+    TooLarge,
+    /// The database is unavailable. The same operation may succeed later.
+    #[error("the database does not answer")]
+    Unavailable {
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Any other error.
+    #[error("failed to {operation}")]
+    Failed {
+        /// The operation, as a verb phrase.
+        operation: &'static str,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Turns a statement's error into that of `operation`, a verb phrase.
+pub(crate) fn failing(operation: &'static str) -> impl Fn(sqlx::Error) -> CollectionError {
+    const UNDEFINED_TABLE: &str = "42P01";
+    move |error| {
+        let error = concise(error);
+        let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+        if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<AnswerTooLarge>()) {
+            CollectionError::TooLarge
+        } else if code.as_deref() == Some(UNDEFINED_TABLE) {
+            // Another client has deleted the collection.
+            CollectionError::NotFound
+        } else if is_invalid_pattern(&error) {
+            CollectionError::Unsupported {
+                reason: "the regular expression is too large: use fewer or smaller repetitions".to_owned(),
+            }
+        } else if is_transient(&error) {
+            CollectionError::Unavailable { source: error.into() }
+        } else {
+            CollectionError::Failed { operation, source: error.into() }
+        }
+    }
+}

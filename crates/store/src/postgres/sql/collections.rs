@@ -1,0 +1,451 @@
+//! Statements for the records of collections that Chroma clients see.
+
+use std::borrow::Cow;
+
+use records::{DistanceSpace, Embedding, Service};
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{
+    Sql,
+    condition::{Bind, Binds, MetadataSource, record_condition},
+    list, quoted,
+    statement::{Statement, statement},
+    trusted,
+    vector_index::order,
+};
+use crate::{
+    postgres::{Table, index_definition::Precision},
+    row::ColumnValue,
+    storage::{RecordFilter, StorageError},
+};
+
+/// The column with the order in which records were added; null in rows from before it was added.
+const POSITION: &str = "position";
+/// The column that is true if the texts of the row are escaped.
+const ESCAPED: &str = "is_escaped";
+/// First the records from before there was a position.
+const INSERTION_ORDER: &str = "position nulls first, created_at, id";
+
+/// A row to store.
+pub(crate) struct CollectionRow<'a> {
+    /// Primary key.
+    pub(crate) key: Uuid,
+    pub(crate) source_id: Option<Cow<'a, str>>,
+    pub(crate) text: Option<Cow<'a, str>>,
+    /// Values of the columns that repeat a metadata key, in the table's order.
+    pub(crate) columns: Vec<ColumnValue>,
+    /// A JSON object.
+    pub(crate) metadata: Option<String>,
+    pub(crate) uri: Option<Cow<'a, str>>,
+    pub(crate) created_at: PrimitiveDateTime,
+    /// `[dimension]` of the table.
+    pub(crate) embedding: &'a Embedding,
+    pub(crate) is_escaped: bool,
+}
+
+/// The new content of an existing row.
+pub(crate) struct ChangedRow<'a> {
+    pub(crate) key: Uuid,
+    pub(crate) text: Option<String>,
+    /// As texts that PostgreSQL reads as values of the columns' types.
+    pub(crate) columns: Vec<Option<String>>,
+    pub(crate) metadata: Option<String>,
+    pub(crate) uri: Option<String>,
+    /// `None` keeps the stored one.
+    pub(crate) embedding: Option<&'a Embedding>,
+    pub(crate) is_escaped: bool,
+}
+
+/// Which records are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// Only these keys.
+    pub(crate) keys: Option<&'a [Uuid]>,
+    pub(crate) filter: Option<&'a RecordFilter>,
+}
+
+/// Which parts of records are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordParts {
+    /// Documents.
+    pub document: bool,
+    /// Metadata.
+    pub metadata: bool,
+    /// URIs.
+    pub uri: bool,
+    /// Embeddings.
+    pub embedding: bool,
+}
+
+/// Adds the columns that only collections have to their table, without rewriting it.
+pub(crate) fn add_collection_columns(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    trusted(format!(
+        "alter table {name}
+    add column if not exists {POSITION} bigint,
+    add column if not exists {ESCAPED} boolean;
+alter table {name} alter column {POSITION} set default nextval('chroma_positions')"
+    ))
+}
+
+/// Makes statements wait for other writers until their own time-out.
+pub(crate) fn wait_for_writers() -> Sql {
+    trusted("set local lock_timeout = 0".to_owned())
+}
+
+/// Opens a binary COPY of new rows into the table.
+pub(crate) fn copy_collection_records(table: &Table) -> String {
+    let mut columns = vec!["id", "source_id", table.text_column.as_str()];
+    columns.extend(table.columns.iter().map(|column| column.name.as_str()));
+    columns.extend(["metadata", "uri", "created_at", "embedding", ESCAPED]);
+    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
+}
+
+/// The rows `keys` with all but their embeddings, locked until the end of the transaction.
+pub(crate) fn lock_collection_records(table: &Table, keys: Vec<Uuid>) -> Statement {
+    let mut binds = Binds::default();
+    let keys = binds.add(Bind::Keys(keys));
+    let parts = RecordParts { document: true, metadata: true, uri: true, embedding: false };
+    let (shown, name) = (shown(table, parts), quoted(&table.name));
+    statement(format!("select {shown}\nfrom {name}\nwhere id = any({keys})\norder by id\nfor update"), binds)
+}
+
+/// Replaces the content of rows.
+pub(crate) fn change_collection_records(table: &Table, rows: &[ChangedRow<'_>]) -> Statement {
+    let mut binds = Binds::default();
+    let texts = |part: &dyn Fn(&ChangedRow<'_>) -> Option<String>| {
+        Bind::OptionalTexts(rows.iter().map(part).collect())
+    };
+    let (mut components, mut places, mut next) = (Vec::new(), Vec::new(), 0_usize);
+    for row in rows {
+        places.push(row.embedding.map(|embedding| {
+            components.extend_from_slice(embedding.as_slice());
+            next += 1;
+            (next - 1).to_string()
+        }));
+    }
+    let mut given = vec!["id".to_owned(), "text".to_owned(), "metadata".to_owned(), "uri".to_owned()];
+    let mut lists = vec![
+        format!("{}::uuid[]", binds.add(Bind::Keys(rows.iter().map(|row| row.key).collect()))),
+        format!("{}::text[]", binds.add(texts(&|row| row.text.clone()))),
+        format!("{}::text[]", binds.add(texts(&|row| row.metadata.clone()))),
+        format!("{}::text[]", binds.add(texts(&|row| row.uri.clone()))),
+    ];
+    let mut assignments = vec![
+        format!("{} = given.text", quoted(&table.text_column)),
+        "metadata = given.metadata::jsonb".to_owned(),
+        "uri = given.uri".to_owned(),
+    ];
+    for (place, column) in table.columns.iter().enumerate() {
+        lists.push(format!("{}::text[]", binds.add(texts(&|row| row.columns[place].clone()))));
+        given.push(format!("column_{place}"));
+        let (name, column_type) = (quoted(&column.name), column.column_type.sql_name());
+        assignments.push(format!("{name} = given.column_{place}::{column_type}"));
+    }
+    lists.push(format!("{}::text[]", binds.add(texts(&|row| row.is_escaped.then(|| "true".to_owned())))));
+    given.push("is_escaped".to_owned());
+    assignments.push(format!("{ESCAPED} = given.is_escaped::boolean"));
+    lists.push(format!("{}::text[]", binds.add(Bind::OptionalTexts(places))));
+    given.push("place".to_owned());
+    if !components.is_empty() {
+        let dimension = table.dimension;
+        let components = binds.add(Bind::Reals(components));
+        assignments.push(format!(
+            "embedding = case when given.place is null then kept.embedding else ({components}::real[])[given.place::int * {dimension} + 1 : (given.place::int + 1) * {dimension}]::vector end"
+        ));
+    }
+    statement(
+        format!(
+            "update {} kept
+set {}
+from unnest({}) as given ({})
+where kept.id = given.id",
+            quoted(&table.name),
+            assignments.join(",\n    "),
+            lists.join(", "),
+            given.join(", ")
+        ),
+        binds,
+    )
+}
+
+/// Records in the order of their insertion: `limit` of them after the first `offset`.
+pub(crate) fn list_collection_records(
+    table: &Table,
+    rows: Rows<'_>,
+    parts: RecordParts,
+    (limit, offset): (Option<u32>, u32),
+) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let (shown, name) = (shown(table, parts), quoted(&table.name));
+    let filter = filter(table, rows, &mut binds)?;
+    let limit =
+        limit.map_or(String::new(), |limit| format!("\nlimit {}", binds.add(Bind::Whole(limit.into()))));
+    let offset = match offset {
+        0 => String::new(),
+        offset => format!("\noffset {}", binds.add(Bind::Whole(offset.into()))),
+    };
+    Ok(statement(
+        format!("select {shown}\nfrom {name}{filter}\norder by {INSERTION_ORDER}{limit}{offset}"),
+        binds,
+    ))
+}
+
+/// The records with these keys, in no particular order.
+pub(crate) fn collection_records(table: &Table, keys: Vec<Uuid>, parts: RecordParts) -> Statement {
+    let mut binds = Binds::default();
+    let keys = binds.add(Bind::Keys(keys));
+    statement(
+        format!("select {}\nfrom {}\nwhere id = any({keys})", shown(table, parts), quoted(&table.name)),
+        binds,
+    )
+}
+
+/// How many records there are.
+pub(crate) fn count_collection_records(table: &Table) -> Statement {
+    statement(format!("select count(*)\nfrom {}", quoted(&table.name)), Binds::default())
+}
+
+/// Deletes records: the first `limit` of them in the order of their insertion, if there is a limit.
+pub(crate) fn delete_collection_records(
+    table: &Table,
+    rows: Rows<'_>,
+    limit: Option<u32>,
+) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let name = quoted(&table.name);
+    let filter = filter(table, rows, &mut binds)?;
+    let Some(limit) = limit else { return Ok(statement(format!("delete from {name}{filter}"), binds)) };
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let first =
+        format!("select id from {name}{filter}\norder by {INSERTION_ORDER}\nlimit {limit}\nfor update");
+    let first = first.replace('\n', "\n    ");
+    Ok(statement(format!("delete from {name}\nwhere id in (\n    {first}\n)"), binds))
+}
+
+/// The keys of the records nearest to `embedding`, and their distances, by comparing all of them; with `up_to`, only
+/// so many are compared, and the column `matching` shows whether there are more.
+pub(crate) fn nearest_collection_records(
+    table: &Table,
+    rows: Rows<'_>,
+    (embedding, limit): (&Embedding, u32),
+    up_to: Option<u32>,
+) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+    let filter = filter(table, rows, &mut binds)?;
+    let filter = match filter.is_empty() {
+        true => "\nwhere embedding is not null".to_owned(),
+        false => format!("{filter}\n    and embedding is not null"),
+    };
+    let most = up_to.map_or(String::new(), |most| format!("\nlimit {}", binds.add(Bind::Whole(most.into()))));
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let (name, distance) = (quoted(&table.name), order(table, Precision::Full, &embedding));
+    let measured = format!("select id, position, created_at, embedding\nfrom {name}{filter}{most}");
+    let measured = measured.replace('\n', "\n        ");
+    Ok(statement(
+        format!(
+            "select id, distance, matching
+from (
+    select id, {POSITION}, created_at, {distance} as distance, count(*) over () as matching
+    from (
+        {measured}
+    ) matches
+) measured
+order by {}, {INSERTION_ORDER}
+limit {limit}",
+            without_nan(table.space)
+        ),
+        binds,
+    ))
+}
+
+/// The same by the vector index, which has the precision `precision`.
+pub(crate) fn nearest_collection_records_by_index(
+    table: &Table,
+    filter: Option<&RecordFilter>,
+    (embedding, limit): (&Embedding, u32),
+    precision: Precision,
+) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+    let taken = binds.add(Bind::Whole(precision.taken(limit).into()));
+    let filter = self::filter(table, Rows { keys: None, filter }, &mut binds)?;
+    let filter = match filter.is_empty() {
+        true => "\n    where embedding is not null".to_owned(),
+        false => format!("{filter}\n    and embedding is not null"),
+    };
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let name = quoted(&table.name);
+    Ok(statement(
+        format!(
+            "with nearest as materialized (
+    select id, {POSITION}, created_at, {distance} as distance
+    from {name}{filter}
+    order by {order}
+    limit {taken}
+)
+select id, distance
+from nearest
+order by distance, {INSERTION_ORDER}
+limit {limit}",
+            distance = order(table, Precision::Full, &embedding),
+            order = match precision {
+                Precision::Full => "distance".to_owned(),
+                Precision::Half => order(table, precision, &embedding),
+            },
+        ),
+        binds,
+    ))
+}
+
+/// The distance by which records are sorted: that of a zero vector, which is not a number, counts as 1.
+fn without_nan(space: DistanceSpace) -> &'static str {
+    match space {
+        DistanceSpace::Cosine => "case when distance = 'NaN' then 1 else distance end",
+        DistanceSpace::L2 | DistanceSpace::InnerProduct => "distance",
+    }
+}
+
+/// The part of a statement from `where` on; empty for all rows.
+fn filter(table: &Table, rows: Rows<'_>, binds: &mut Binds) -> Result<String, StorageError> {
+    let mut conditions = Vec::new();
+    if let Some(keys) = rows.keys {
+        conditions.push(format!("id = any({})", binds.add(Bind::Keys(keys.to_vec()))));
+    }
+    if let Some(filter) = rows.filter {
+        conditions.push(record_condition(place(table), &table.text_column, filter, binds)?);
+    }
+    Ok(if conditions.is_empty() {
+        String::new()
+    } else {
+        format!("\nwhere {}", conditions.join("\n    and "))
+    })
+}
+
+fn place(table: &Table) -> MetadataSource {
+    match Service::ALL.into_iter().find(|service| service.collection() == table.name) {
+        Some(service) => MetadataSource::of(service),
+        None => MetadataSource::alone("metadata"),
+    }
+}
+
+/// The columns of a record.
+fn shown(table: &Table, parts: RecordParts) -> String {
+    let mut shown = format!("id, source_id, {ESCAPED}");
+    if parts.document {
+        shown.push_str(&format!(", {} as text", quoted(&table.text_column)));
+    }
+    if parts.metadata {
+        shown.push_str(", metadata::text as metadata");
+    }
+    if parts.uri {
+        shown.push_str(", uri");
+    }
+    if parts.embedding {
+        shown.push_str(", embedding::real[] as embedding");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{ExpectFile, expect_file};
+    use serde_json::Number;
+
+    use super::*;
+    use crate::{
+        postgres::{Column, ColumnType, Presence},
+        storage::{Comparison, DocumentTest, Scalar, Test},
+    };
+
+    fn table() -> Table {
+        let published = Column {
+            key: "year".to_owned(),
+            name: "published".to_owned(),
+            column_type: ColumnType::BigInt,
+            default: None,
+        };
+        Table {
+            name: "odd \"name\"".to_owned(),
+            text_column: "document".to_owned(),
+            text: Presence::Optional,
+            columns: vec![published],
+            dimension: 2,
+            space: DistanceSpace::Cosine,
+            shared: None,
+        }
+    }
+
+    fn check(statement: Result<Statement, StorageError>, expected: &ExpectFile) {
+        let statement = statement.expect("PostgreSQL can do it");
+        expected.assert_eq(&format!("{};\n", statement.sql.0));
+    }
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let table = &table();
+        let filter = RecordFilter::Or(vec![
+            RecordFilter::Key {
+                key: "a".to_owned(),
+                test: Test::Compare(Comparison::Greater, Number::from(1)),
+            },
+            RecordFilter::Key {
+                key: "b".to_owned(),
+                test: Test::NotIn((0..20).map(|n| Scalar::Number(n.into())).collect()),
+            },
+            RecordFilter::And(vec![]),
+            RecordFilter::Document(DocumentTest::NotContains("x".to_owned())),
+        ]);
+        let keys = [Uuid::from_u128(1)];
+        let rows = Rows { keys: Some(&keys), filter: Some(&filter) };
+        let all = Rows { keys: None, filter: None };
+        let parts = RecordParts { document: true, metadata: true, uri: true, embedding: true };
+        let embedding = &Embedding::from(vec![1.0, 2.0]);
+        let changed = ChangedRow {
+            key: Uuid::from_u128(1),
+            text: None,
+            columns: vec![Some("7".to_owned())],
+            metadata: None,
+            uri: None,
+            embedding: Some(embedding),
+            is_escaped: false,
+        };
+        let plain = |sql: Sql| Ok(Statement { sql, binds: Vec::new(), most_bytes: None });
+        check(plain(add_collection_columns(table)), &expect_file!["golden/add_collection_columns.sql"]);
+        check(
+            plain(trusted(copy_collection_records(table))),
+            &expect_file!["golden/copy_collection_records.sql"],
+        );
+        check(
+            Ok(lock_collection_records(table, keys.to_vec())),
+            &expect_file!["golden/lock_collection_records.sql"],
+        );
+        check(
+            Ok(change_collection_records(table, &[changed])),
+            &expect_file!["golden/change_collection_records.sql"],
+        );
+        check(
+            list_collection_records(table, rows, parts, (Some(1), 2)),
+            &expect_file!["golden/list_collection_records.sql"],
+        );
+        check(
+            Ok(collection_records(table, keys.to_vec(), RecordParts::default())),
+            &expect_file!["golden/collection_records.sql"],
+        );
+        check(Ok(count_collection_records(table)), &expect_file!["golden/count_collection_records.sql"]);
+        check(
+            delete_collection_records(table, all, Some(1)),
+            &expect_file!["golden/delete_collection_records.sql"],
+        );
+        check(
+            nearest_collection_records(table, rows, (embedding, 5), Some(100)),
+            &expect_file!["golden/nearest_collection_records.sql"],
+        );
+        check(
+            nearest_collection_records_by_index(table, None, (embedding, 5), Precision::Half),
+            &expect_file!["golden/nearest_collection_records_by_index.sql"],
+        );
+    }
+}

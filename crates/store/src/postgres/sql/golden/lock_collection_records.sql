@@ -1,0 +1,5 @@
+select id, source_id, is_escaped, "document" as text, metadata::text as metadata, uri
+from "odd ""name"""
+where id = any($1)
+order by id
+for update;
