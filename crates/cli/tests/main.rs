@@ -5,6 +5,7 @@ mod backup;
 mod collections;
 mod compatibility;
 mod configuration;
+mod connections;
 mod demo;
 mod doctor;
 mod documentation;
