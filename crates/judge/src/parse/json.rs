@@ -185,3 +185,15 @@ fn in_pieces(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     let has_whole = found.iter().any(|(is_of_whole, _)| *is_of_whole);
     found.into_iter().filter(|(is_of_whole, _)| *is_of_whole || !has_whole).map(|(_, claim)| claim).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ends_where_braces_without_an_end_would_be_read_again_and_again() {
+        let text = |braces: usize| format!(r#"{}[ {{"score": 7}}"#, r#"{"a":"#.repeat(braces));
+        assert_eq!(objects(&text(10)).len(), 1);
+        assert!(objects(&text(20_000)).is_empty());
+    }
+}
