@@ -1,4 +1,4 @@
-//! Which relations a database has: one created by an older version lacks newer tables of ours until its schema is
+//! Whether a database has a table of ours: one created by an older version lacks newer tables until its schema is
 //! updated.
 
 use sqlx::PgConnection;
