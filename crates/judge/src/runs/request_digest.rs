@@ -31,7 +31,7 @@ pub(super) fn is_of(digest: &str, wanted: &RunRequest) -> bool {
     }
 }
 
-fn sha256(text: &str) -> String {
+pub(super) fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
