@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Statements that damage a run, with `ID` for its id, and whether the run can still be processed.
-const DAMAGES: [(&str, bool); 25] = [
+const DAMAGES: [(&str, bool); 28] = [
     ("update runs set requests = 9223372036854775807 where id = 'ID'", false),
     (
         "update runs set requests = 9223372036854775807 where id = 'ID'; insert into run_workers values ('ID', gen_random_uuid(), now(), 5)",
@@ -44,6 +44,15 @@ const DAMAGES: [(&str, bool); 25] = [
     ("update runs set without_usage = -1 where id = 'ID'", false),
     ("update runs set without_cost = null where id = 'ID'", false),
     ("update runs set plan = null where id = 'ID'", false),
+    (
+        "update runs set plan = replace(plan, '\"scale_max\":10.0', '\"scale_max\":1e400') where id = 'ID'",
+        false,
+    ),
+    ("update runs set plan = replace(plan, '\"scale_max\":10.0', '\"scale_max\":-1') where id = 'ID'", false),
+    (
+        "update runs set plan = replace(plan, '\"temperature\":', '\"temperature_of\":') where id = 'ID'",
+        false,
+    ),
     ("update runs set allowance = null where id = 'ID'", false),
     ("update runs set state = 'Bogus' where id = 'ID'", true),
     ("update runs set state = repeat('x', 100000) where id = 'ID'", true),
@@ -119,7 +128,8 @@ async fn invalid_values_of_a_run_are_reported_as_its_problems_and_hide_no_others
         let state = if *can_continue { "completed" } else { "stopped" };
         assert_eq!(run["state"], state, "{damage}: {run}");
         let reason = run["stop_reason"].as_str().unwrap_or_default();
-        let is_told = ["cannot be read", "cannot be done"].iter().any(|told| reason.contains(told));
+        let is_told =
+            ["cannot be read", "cannot be done", "cannot be used"].iter().any(|told| reason.contains(told));
         assert_eq!(is_told, !can_continue, "{damage}: {run}");
     }
     resume(&served, &good).await;

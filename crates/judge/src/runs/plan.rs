@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use store::postgres::runs::{Run, RunShape, RunUsage, Subject};
 
 use crate::{
-    engine::{PlannedMetric, RunError},
+    engine::{PlannedMetric, RunError, metric::Metric},
     provider::limits::{Allowance, Spent},
     rubric::Mode,
 };
@@ -161,6 +161,21 @@ impl RunBudget {
 pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
     let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = used;
     Spent { requests, tokens, cost_usd, without_usage, without_cost, wall_time }
+}
+
+/// The run's plan with its metrics.
+///
+/// # Errors
+/// Why no process of this version can execute it.
+pub(super) fn executable(run: &Run) -> Result<(RunPlan, Vec<Metric>), String> {
+    let plan: RunPlan = plan_of(run)?;
+    plan.shape().map_err(|error| format!("its plan cannot be executed: {error}"))?;
+    let metrics = plan.metrics.iter().map(|metric| {
+        Metric::planned(metric, plan.mode.into())
+            .map_err(|error| format!("its metric `{}` cannot be used: {error}", metric.id))
+    });
+    let metrics = metrics.collect::<Result<_, _>>()?;
+    Ok((plan, metrics))
 }
 
 /// The run's plan.

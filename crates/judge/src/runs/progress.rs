@@ -7,7 +7,7 @@ use store::postgres::runs::{Run, RunState, RunTasks, RunUsage, TaskKind, TaskOut
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::plan::{PlanOutline, PlannedModel, RunBudget, RunMode, stored};
+use super::plan::{PlanOutline, PlannedModel, RunBudget, RunMode, executable, stored};
 
 /// A run and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -145,6 +145,12 @@ impl RunProgress {
             true => None,
             false => stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok(),
         };
+        // The parts that are not shown must be readable too, or the run cannot be executed.
+        if plan.is_some()
+            && let Err(problem) = executable(&run)
+        {
+            run.problems.push(problem);
+        }
         if run.is_name_cut {
             let problem = format!("its name exceeds {MAX_LABEL_BYTES} bytes and is truncated");
             run.problems.push(problem);

@@ -19,7 +19,7 @@ use super::{
     execution::Execution,
     json,
     lanes::Lanes,
-    plan::{RunBudget, RunPlan, plan_of, spent, stored},
+    plan::{RunBudget, RunPlan, executable, spent, stored},
     postponed::{Failure, PostponedRuns},
     ready::{Ready, TaskAbort},
     recorder::{Recorder, Worker},
@@ -396,13 +396,8 @@ impl Planned {
         if let Some(problem) = run.problems.first() {
             return Err(format!("its row cannot be read: {problem}"));
         }
-        let (plan, budget): (RunPlan, RunBudget) = (plan_of(run)?, stored("allowance", &run.allowance)?);
+        let ((plan, metrics), budget) = (executable(run)?, stored("allowance", &run.allowance)?);
         let shape = plan.shape().map_err(|error| format!("its plan cannot be executed: {error}"))?;
-        let metrics = plan.metrics.iter().map(|metric| {
-            Metric::planned(metric, plan.mode.into())
-                .map_err(|error| format!("its metric `{}` cannot be used: {error}", metric.id))
-        });
-        let metrics = metrics.collect::<Result<_, _>>()?;
         Ok(Self { budget, metrics, models: shape.models, plan })
     }
 }
