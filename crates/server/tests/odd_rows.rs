@@ -390,6 +390,9 @@ async fn numbers_are_stored_as_sent_or_rejected_by_name() {
             "{value}: {refused:?}"
         );
     }
+    let tiny = r#"{"query": "n", "theme": "num", "metadata": {"v": 4.9e-325}}"#.to_owned();
+    let message = post("/api/v1/queries", tiny).await.message(422);
+    assert!(message.contains("close to 0") && !message.contains("smaller"), "{message}");
     for value in ["1e400", "1e99999999999"] {
         let filter = format!(r#"{{"query": "n", "where": {{"v": {{"$gt": {value}}}}}}}"#);
         let refused = post("/api/v1/queries/search", filter).await;

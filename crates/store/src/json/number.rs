@@ -15,6 +15,8 @@ pub(crate) enum Unstorable {
     NegativeZero,
     /// Its exponent exceeds the range of a double.
     Exponent,
+    /// Its exponent is below that range, so that a double of it is zero.
+    Underflow,
     /// It has more digits than `numeric`.
     Digits,
 }
@@ -27,6 +29,9 @@ impl Unstorable {
             Self::Exponent => {
                 "exceeds the range of a double: send a smaller number, a whole number with all its digits, \
                     or a text"
+            }
+            Self::Underflow => {
+                "is so close to 0 that a double of it is 0: send 0.0, the number without an exponent, or a text"
             }
             Self::Digits => {
                 "has more digits than PostgreSQL's numeric (131,072 before the point, 16,383 after it): \
@@ -44,9 +49,12 @@ pub(crate) fn check_number(number: &Number) -> Result<(), Unstorable> {
         return Err(Unstorable::NegativeZero);
     }
     // Check first: a short exponent could require billions of digits.
-    let is_double = || number.as_f64().is_some_and(|double| (double == 0.0) == is_zero);
-    if exponent.is_some() && !is_double() {
-        return Err(Unstorable::Exponent);
+    if exponent.is_some() {
+        match number.as_f64().filter(|double| double.is_finite()) {
+            None => return Err(Unstorable::Exponent),
+            Some(double) if double == 0.0 && !is_zero => return Err(Unstorable::Underflow),
+            Some(_) => {}
+        }
     }
     // Zero may have any exponent.
     let exponent = if is_zero { 0 } else { exponent.unwrap_or(0) };
@@ -199,7 +207,11 @@ mod tests {
     fn numbers_beyond_numeric_or_a_double_are_rejected() {
         for (text, expected) in [
             ("1e400", Err(Unstorable::Exponent)),
-            ("1e-400", Err(Unstorable::Exponent)),
+            ("1e-400", Err(Unstorable::Underflow)),
+            ("4.9e-325", Err(Unstorable::Underflow)),
+            ("-4.9E-325", Err(Unstorable::Underflow)),
+            ("1e-99999999999999999999", Err(Unstorable::Underflow)),
+            ("-1e400", Err(Unstorable::Exponent)),
             ("1e99999999999999999999", Err(Unstorable::Exponent)),
             ("-0", Err(Unstorable::NegativeZero)),
             ("-0.0e7", Err(Unstorable::NegativeZero)),
