@@ -26,7 +26,7 @@ pub(crate) enum ExitCode {
     Different = 4,
     /// Refused: the table or its indexes are locked by another process, or edited rows conflict.
     Refused = 5,
-    /// `doctor` found errors or warnings.
+    /// `doctor` found errors or warnings, or `index apply` or `index tune` measured a recall below the target.
     Unhealthy = 6,
     /// Interrupted by a signal: 128 + SIGINT, as in shells.
     Interrupted = 130,

@@ -156,11 +156,45 @@ async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
     drop(write);
 
     let again = index(&database, &["apply", "--table", "queries"]).await;
-    assert_eq!(again.code, 0, "{again:?}");
+    // 6: the graph over the copies of ten vectors may miss some.
+    assert!(matches!(again.code, 0 | 6), "{again:?}");
     assert!(
         again.stdout.contains("the build of index `queries_panopticon_vector_new` never finished"),
         "{again:?}"
     );
     let expected = [("queries_panopticon_vector".to_owned(), true)];
     assert_eq!(vector_indexes(&mut connection).await, expected);
+}
+
+/// Rows that are missing from the index, as an interrupted maintenance of another program may leave them.
+#[tokio::test]
+async fn recall_below_the_target_is_a_warning_with_its_own_exit_code() {
+    let database = with_queries(10_000).await;
+    let ivfflat = [("DATABASE_URL", database.url()), ("VECTOR_INDEX_TYPE", "ivfflat".to_owned())];
+    let ivfflat = ivfflat.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let applied = run_with(&["index", "apply", "--table", "queries"], &ivfflat).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    // Rows on other axes, each of which is among the nearest of the others.
+    database
+        .execute(
+            "update pg_index set indisready = false where indrelid = 'queries'::regclass
+                and indexrelid = 'queries_panopticon_vector'::regclass;
+            insert into queries (query_text, theme, embedding)
+            select 'row', 'theme', embedding
+            from generate_series(1, 10000) row
+            join (
+                select axis,
+                    (select array_agg((place = axis)::int order by place) from generate_series(0, 383) place)::vector as embedding
+                from generate_series(10, 19) axis
+            ) axes on axis = 10 + row % 10;
+            update pg_index set indisready = true where indexrelid = 'queries_panopticon_vector'::regclass",
+        )
+        .await;
+    let tuned = run_with(&["index", "tune", "--table", "queries"], &ivfflat).await;
+    assert_eq!(tuned.code, 6, "{tuned:?}");
+    assert!(tuned.stdout.contains("below the target"), "{tuned:?}");
+    assert!(
+        tuned.stderr.contains("warning: searches of `queries`") && tuned.stderr.contains("doctor"),
+        "{tuned:?}"
+    );
 }

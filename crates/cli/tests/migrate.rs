@@ -302,3 +302,24 @@ async fn tables_of_postgresql_and_names_with_a_schema_are_refused_with_the_remed
         assert_eq!(run_on(&database, &[&["verify"], &one[..], &[name]].concat()).await.code, 0, "{name}");
     }
 }
+
+#[tokio::test]
+async fn run_that_finds_rows_missing_does_not_say_that_all_is_up_to_date() {
+    let folder = sample("query_storage_data");
+    let source = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let migrate = ["migrate", "query", "--from", &source];
+    assert_eq!(run_on(&database, &migrate).await.code, 0);
+    let again = run_on(&database, &migrate).await;
+    assert!(again.stdout.trim_end().ends_with("already up to date"), "{again:?}");
+    database
+        .execute(
+            "create function skip() returns trigger language plpgsql as $$ begin return null; end $$;
+            create trigger skip before insert on queries for each row execute function skip();
+            delete from queries where theme = 'energy'",
+        )
+        .await;
+    let missing = run_on(&database, &migrate).await;
+    assert_eq!(missing.code, 4, "{missing:?}");
+    assert!(!missing.stdout.contains("up to date"), "{missing:?}");
+}

@@ -26,7 +26,8 @@ Exit codes:
   4    a comparison found a difference
   5    refused: the table or its indexes are locked by another process, another run is
        unfinished, rows edited in PostgreSQL conflict, or `restore` would replace rows
-  6    `doctor` found errors or warnings
+  6    `doctor` found errors or warnings, or the recall that `index apply` or `index tune` measured
+       is below the target
   130  interrupted
   141  the reader of standard output closed it early";
 

@@ -143,3 +143,33 @@ async fn missing_privileges_are_named_with_their_remedy() {
         assert!(refused.stderr.contains("run again"), "{database}: {refused:?}");
     }
 }
+
+#[tokio::test]
+async fn index_commands_name_the_role_and_the_statement_that_it_lacks() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let setup = "create extension vector; grant usage on schema public to ROLE";
+    let url = database_for_role(&server, "indexes", setup).await;
+    let folder = sample("query_storage_data");
+    let source = name(folder.path());
+    let migrated = run_on_url(&server.url_of("indexes"), &["migrate", "query", "--from", source]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    for (granted, lacking) in [
+        ("select 1", "migration_"),
+        (
+            "grant select on all tables in schema public to indexes_role; revoke all on queries from indexes_role",
+            "queries",
+        ),
+    ] {
+        execute_in(&server.url_of("indexes"), granted).await;
+        for command in [&["index", "status"][..], &["index", "plan", "--table", "queries"]] {
+            let refused = run_on_url(&url, command).await;
+            assert_eq!(refused.code, 2, "{command:?}: {refused:?}");
+            let grant = refused.stderr.contains("grant select on \"")
+                && refused.stderr.contains("to \"indexes_role\"");
+            assert!(
+                grant && refused.stderr.contains(lacking) && !refused.stderr.contains("<this role>"),
+                "{refused:?}"
+            );
+        }
+    }
+}

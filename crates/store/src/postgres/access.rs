@@ -22,38 +22,23 @@ impl Database {
         let relations = self.relations_for(Some(&table.name)).await?;
         for relation in relations {
             let relation = relation.visible()?;
-            let (quoted_table, quoted_role) = (quoted(&relation.name), quoted(&relation.role));
             // Privileges on the other tables are checked when they are used.
-            if relation.name != table.name {
-                continue;
-            }
-            let lacks_insert = access == Access::Write && !relation.may_insert;
-            let missing: Vec<&str> = [("select", !relation.may_select), ("insert into", lacks_insert)]
-                .into_iter()
-                .filter_map(|(privilege, is_missing)| is_missing.then_some(privilege))
-                .collect();
-            if !missing.is_empty() {
-                let wanted = match access {
-                    Access::Read => "select",
-                    Access::Write => "select, insert, update, delete",
-                };
-                return Err(Error::TablePrivilege {
-                    table: relation.name,
-                    role: relation.role,
-                    privileges: missing.join(" and "),
-                    grant: format!("grant {wanted} on {quoted_table} to {quoted_role}"),
-                });
+            if relation.name == table.name {
+                relation.with(access)?;
             }
         }
         Ok(())
     }
 
-    /// Checks that the role sees all rows of the existing migration tables.
+    /// Checks that the role may read the existing migration tables, and sees all their rows.
     ///
     /// # Errors
-    /// [`Error::HiddenRows`].
+    /// [`Error::HiddenRows`] and [`Error::TablePrivilege`].
     pub async fn check_bookkeeping_access(&self) -> Result<(), Error> {
-        self.relations_for(None).await?.into_iter().try_for_each(|relation| relation.visible().map(drop))
+        for relation in self.relations_for(None).await? {
+            relation.visible()?.with(Access::Read)?;
+        }
+        Ok(())
     }
 
     /// The tables of ours that hide rows from the role by a policy, by name.
@@ -117,5 +102,28 @@ impl Relation {
         }
         let (quoted_table, quoted_role) = (quoted(&self.name), quoted(&self.role));
         Err(Error::HiddenRows { table: self.name, quoted_table, role: self.role, quoted_role })
+    }
+
+    /// Checks that the role has the privileges that `access` needs.
+    fn with(self, access: Access) -> Result<(), Error> {
+        let lacks_insert = access == Access::Write && !self.may_insert;
+        let missing: Vec<&str> = [("select", !self.may_select), ("insert into", lacks_insert)]
+            .into_iter()
+            .filter_map(|(privilege, is_missing)| is_missing.then_some(privilege))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let wanted = match access {
+            Access::Read => "select",
+            Access::Write => "select, insert, update, delete",
+        };
+        let grant = format!("grant {wanted} on {} to {}", quoted(&self.name), quoted(&self.role));
+        Err(Error::TablePrivilege {
+            table: self.name,
+            role: self.role,
+            privileges: missing.join(" and "),
+            grant,
+        })
     }
 }

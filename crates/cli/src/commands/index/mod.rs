@@ -5,7 +5,10 @@ mod text;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use store::postgres::{Database, Table, vector_index::MeasuredSetting};
+use store::postgres::{
+    Access, Database, Table,
+    vector_index::{IndexUse, MeasuredSetting},
+};
 use upkeep::{Policy, observation_to_json, plan_to_json, setting_to_json};
 
 pub(super) use self::progress::IndexProgress;
@@ -23,10 +26,10 @@ pub(crate) async fn run(configuration: &Configuration, command: IndexCommand) ->
     let connection = Connection::open(configuration).await?;
     let done = carry_out(&connection.database, &policy, command).await;
     connection.close().await?;
-    done.map(|()| ExitCode::Complete)
+    done
 }
 
-async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) -> Result<(), Failure> {
+async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) -> Result<ExitCode, Failure> {
     let arguments = match &command {
         IndexCommand::Status(arguments) | IndexCommand::Plan(arguments) | IndexCommand::Tune(arguments) => {
             arguments
@@ -34,6 +37,7 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
         IndexCommand::Apply { arguments, .. } => arguments,
     };
     let mut answers = Answers { is_json: arguments.json, objects: Vec::new() };
+    let mut code = ExitCode::Complete;
     for table in tables(database, arguments).await? {
         match command {
             IndexCommand::Status(_) => {
@@ -55,6 +59,12 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
                 let mut object = plan_to_json(&applied.plan);
                 object["measured"] = settings_to_json(&applied.measured);
                 answers.add(object, &text::applied(&applied))?;
+                // Also what an earlier run has measured.
+                let observation = database.observe_indexes(&table).await?;
+                let used = observation.indexes.iter().filter(|index| index.service == IndexUse::Searches);
+                if warn_of_shortfall(&table, used.flat_map(|index| &index.measured)) {
+                    code = ExitCode::Unhealthy;
+                }
             }
             IndexCommand::Tune(_) => {
                 let progress = IndexProgress::new();
@@ -63,14 +73,28 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
                 let measured = measured?;
                 let object = json!({"table": table.name, "measured": settings_to_json(&measured)});
                 answers.add(object, &text::tuned(&table, &measured))?;
+                if warn_of_shortfall(&table, measured.iter()) {
+                    code = ExitCode::Unhealthy;
+                }
             }
         }
     }
-    answers.end()
+    answers.end()?;
+    Ok(code)
+}
+
+/// Whether the recall is below the target, of which it warns.
+fn warn_of_shortfall<'m>(table: &Table, measured: impl Iterator<Item = &'m MeasuredSetting>) -> bool {
+    let shortfall = text::shortfall(table, measured);
+    if let Some(shortfall) = &shortfall {
+        eprintln!("warning: {shortfall}");
+    }
+    shortfall.is_some()
 }
 
 /// The tables to process.
 async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<Table>, Failure> {
+    database.check_bookkeeping_access().await?;
     for job in database.jobs().await? {
         if let Some(problem) = job.problems.first() {
             let run = job.run_id;
@@ -80,6 +104,11 @@ async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<T
         }
     }
     let mut tables = upkeep::tables(database).await?;
+    for table in &tables {
+        if arguments.table.as_ref().is_none_or(|name| *name == table.name) {
+            database.check_access(table, Access::Read).await?;
+        }
+    }
     let Some(name) = &arguments.table else { return Ok(tables) };
     let known: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
     tables.retain(|table| table.name == *name);

@@ -6,7 +6,10 @@ use store::postgres::{
 };
 use upkeep::{Applied, Plan};
 
-use crate::output::{count, grouped, size_text, visible};
+use crate::{
+    output::{count, grouped, size_text, visible},
+    settings::table::VECTOR_INDEX_TYPE,
+};
 
 /// A table, its indexes, and whether the plan has changes.
 pub(super) fn status(observation: &Observation, plan: &Plan) -> String {
@@ -55,6 +58,23 @@ pub(super) fn tuned(table: &Table, measured: &[MeasuredSetting]) -> String {
     let mut lines = vec![format!("{name}:")];
     lines.extend(measured.iter().map(setting));
     lines.join("\n")
+}
+
+/// The lowest recall without a filter, if it is below its target.
+pub(super) fn shortfall<'m>(
+    table: &Table,
+    measured: impl Iterator<Item = &'m MeasuredSetting>,
+) -> Option<String> {
+    let below =
+        measured.filter(|setting| setting.filtering == Filtering::None && setting.recall < setting.target);
+    let worst = below.min_by(|one, other| one.recall.total_cmp(&other.recall))?;
+    Some(format!(
+        "searches of `{}` by its index return {:.1} % of the nearest records, below the target of {:.1} %: run \
+            `panopticon doctor` for the cause, or set {VECTOR_INDEX_TYPE}=none for exact scans",
+        visible(&table.name),
+        worst.recall * 100.0,
+        worst.target * 100.0
+    ))
 }
 
 fn of_index(index: &VectorIndex) -> Vec<String> {

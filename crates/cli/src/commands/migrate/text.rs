@@ -100,7 +100,7 @@ fn last_line(report: &Report) -> String {
         format!(
             "run {run}{resumed}: {seconds:.1} s on {versions}; to undo it, run `panopticon migrate --undo {run}`"
         )
-    } else if is_plan || is_comparison {
+    } else if is_plan || is_comparison || report.outcome() == Outcome::Different {
         format!("{seconds:.1} s on {versions}; nothing was changed")
     } else {
         format!("{seconds:.1} s on {versions}; already up to date")
