@@ -131,26 +131,6 @@ impl Database {
         .during("look for existing names")?;
         Ok(taken.into_iter().collect())
     }
-
-    /// The schema of the relation that `name` means in the search path, in which PostgreSQL's catalogs are first. `None`
-    /// if there is none.
-    ///
-    /// # Errors
-    /// When the statement fails.
-    pub async fn schema_of(&self, name: &str) -> Result<Option<String>, Error> {
-        sqlx::query_scalar!(
-            r#"
-            select nspname::text as "schema!"
-            from pg_class
-            join pg_namespace on pg_namespace.oid = relnamespace
-            where pg_class.oid = to_regclass(quote_ident($1))
-            "#,
-            name
-        )
-        .fetch_optional(self)
-        .await
-        .during("look for a relation")
-    }
 }
 
 /// Records the group, if it is new, and its `jobs`, in `transaction`.
