@@ -16,13 +16,16 @@ use crate::{
     process::Process,
     request::IdempotencyKey,
     wire::{
-        BatchItem, Conditions, DraftChange, DraftRecord, Fetched, ItemStatus, KeysetPage, KeysetParameters,
-        Mode, OnError, PageParameters, Resource, SearchRequest, StoredBatch,
+        BatchItem, Conditions, DraftChange, DraftRecord, Fetched, Fields, ItemStatus, KeysetPage,
+        KeysetParameters, Mode, OnError, PageParameters, Resource, SearchRequest, StoredBatch,
     },
 };
 
 /// Metadata key that a response has on request.
 const EMBEDDING_INFO: &str = "panopticon:embedding";
+
+/// How many searches of a batch run at once.
+const SEARCHES_AT_ONCE: usize = 4;
 
 /// The storage of the resource `R`.
 pub(crate) struct Records<R> {
@@ -264,37 +267,62 @@ impl<R: Resource> Records<R> {
         Ok(futures_util::stream::iter(first.map(Ok)).chain(pages).boxed())
     }
 
-    /// The best matches.
-    pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<Hit>, ApiError> {
-        let SearchRequest { text, embedding, limit, conditions, min_similarity, mode, exact } = request;
-        let selection = conditions.into_selection()?;
-        let embedding = embedding.map(query_vector).transpose()?;
-        if exact && mode == Mode::Text {
-            let reason = "a search with mode `text` compares no vectors: leave this field out, or use mode `vector` \
-                    or `hybrid`";
-            return Err(ApiError::invalid("exact", reason));
+    /// The best matches, and their fields in the response.
+    pub(crate) async fn search(&self, request: SearchRequest) -> Result<(Vec<Hit>, Fields), ApiError> {
+        let mut prepared = Prepared::new::<R>(request)?;
+        if let Some(text) = prepared.unembedded() {
+            let embedding = self.embed(text.to_owned()).await?;
+            prepared.embedded(embedding);
         }
-        let text = || text.ok_or_else(|| ApiError::invalid(R::TEXT, "expected a value, found none"));
-        let mode = match (mode, embedding) {
-            (Mode::Vector, Some(embedding)) => SearchMode::Vector(embedding),
-            (Mode::Vector, None) => SearchMode::Vector(self.embed(text()?).await?),
-            (Mode::Text, None) => SearchMode::Text(text()?),
-            (Mode::Text, Some(_)) => {
-                let reason = "a search with mode `text` takes no vector: leave this field out, or use mode `vector` \
-                        or `hybrid`";
-                return Err(ApiError::invalid("embedding", reason));
-            }
-            (Mode::Hybrid, Some(embedding)) => SearchMode::Hybrid { embedding, text: text()? },
-            (Mode::Hybrid, None) => {
-                let text = text()?;
-                SearchMode::Hybrid { embedding: self.embed(text.clone()).await?, text }
-            }
-        };
-        let effort = if exact { Effort::Exact } else { Effort::Fast };
-        let search = Search { selection, mode, limit, min_similarity, effort };
-        let found = self.timed("search", self.storage.search(&search)).await;
-        let remedy = || format!("up to {limit} of them are returned: give a smaller `limit`");
+        let (search, fields) = prepared.into_search();
+        Ok((self.found(&search).await?, fields))
+    }
+
+    async fn found(&self, search: &Search) -> Result<Vec<Hit>, ApiError> {
+        let found = self.timed("search", self.storage.search(search)).await;
+        let remedy = || format!("up to {} of them are returned: give a smaller `limit`", search.limit);
         found.map_err(|error| too_large(error, "limit", &remedy()))
+    }
+
+    /// The best matches of each of `requests`. Texts are embedded together; few searches run at a time, so that a batch
+    /// leaves connections to other requests.
+    pub(crate) async fn search_batch(
+        &self,
+        requests: Vec<SearchRequest>,
+    ) -> Result<Vec<(Vec<Hit>, Fields)>, ApiError> {
+        let of = |place: usize| move |error: ApiError| error.within(&format!("searches[{place}]"));
+        let mut prepared = Vec::with_capacity(requests.len());
+        for (place, request) in requests.into_iter().enumerate() {
+            prepared.push(Prepared::new::<R>(request).map_err(of(place))?);
+        }
+        let texts: Vec<String> =
+            prepared.iter().filter_map(|one| one.unembedded().map(str::to_owned)).collect();
+        if !texts.is_empty() {
+            let mut embeddings = self.model.embed(texts, &self.process).await?.into_iter();
+            for one in prepared.iter_mut().filter(|one| one.unembedded().is_some()) {
+                one.embedded(embeddings.next().expect("each text has an embedding"));
+            }
+        }
+        let searches = prepared.into_iter().map(Prepared::into_search).enumerate();
+        let mut found = futures_util::stream::iter(searches)
+            .map(|(place, (search, fields))| async move {
+                let hits = self.found(&search).await.map_err(of(place))?;
+                Ok::<_, ApiError>((hits, fields))
+            })
+            .buffered(SEARCHES_AT_ONCE);
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while let Some(one) = found.next().await {
+            let (hits, fields) = one?;
+            bytes += hits.iter().map(|hit| hit.record.bytes()).sum::<usize>();
+            // Each search is limited by itself; a hundred of the largest together are not.
+            if bytes > MAX_ANSWER_BYTES {
+                let remedy =
+                    "the results of all searches are returned together: send fewer, or give smaller limits";
+                return Err(too_large(StorageError::TooLarge.into(), "searches", remedy));
+            }
+            all.push((hits, fields));
+        }
+        Ok(all)
     }
 
     /// Adds to the record's metadata how its text was embedded.
@@ -383,6 +411,67 @@ fn stored_batch<R: Resource>(
         .collect();
     let stored = items.iter().filter(|item| item.record.is_some()).count();
     StoredBatch { items, stored }
+}
+
+/// A valid search whose text may still have to be embedded.
+struct Prepared {
+    search: Search,
+    fields: Fields,
+    /// Whether `search` has no vector yet.
+    lacks_vector: Option<String>,
+}
+
+impl Prepared {
+    fn new<R: Resource>(request: SearchRequest) -> Result<Self, ApiError> {
+        let SearchRequest { text, embedding, limit, conditions, min_similarity, mode, exact, fields } =
+            request;
+        let fields = Fields::named(R::TEXT, fields.as_deref())?;
+        let selection = conditions.into_selection()?;
+        let embedding = embedding.map(query_vector).transpose()?;
+        if exact && mode == Mode::Text {
+            let reason = "a search with mode `text` compares no vectors: leave this field out, or use mode `vector` \
+                    or `hybrid`";
+            return Err(ApiError::invalid("exact", reason));
+        }
+        let text = || text.ok_or_else(|| ApiError::invalid(R::TEXT, "expected a value, found none"));
+        let none = || Embedding::from(Vec::new());
+        let (mode, lacks_vector) = match (mode, embedding) {
+            (Mode::Vector, Some(embedding)) => (SearchMode::Vector(embedding), None),
+            (Mode::Vector, None) => (SearchMode::Vector(none()), Some(text()?)),
+            (Mode::Text, None) => (SearchMode::Text(text()?), None),
+            (Mode::Text, Some(_)) => {
+                let reason = "a search with mode `text` takes no vector: leave this field out, or use mode `vector` \
+                        or `hybrid`";
+                return Err(ApiError::invalid("embedding", reason));
+            }
+            (Mode::Hybrid, Some(embedding)) => (SearchMode::Hybrid { embedding, text: text()? }, None),
+            (Mode::Hybrid, None) => {
+                let text = text()?;
+                (SearchMode::Hybrid { embedding: none(), text: text.clone() }, Some(text))
+            }
+        };
+        let effort = if exact { Effort::Exact } else { Effort::Fast };
+        let search = Search { selection, mode, limit, min_similarity, effort };
+        Ok(Self { search, fields, lacks_vector })
+    }
+
+    /// The text that must be embedded.
+    fn unembedded(&self) -> Option<&str> {
+        self.lacks_vector.as_deref()
+    }
+
+    /// Sets the vector of that text.
+    fn embedded(&mut self, vector: Embedding) {
+        self.lacks_vector = None;
+        if let SearchMode::Vector(embedding) | SearchMode::Hybrid { embedding, .. } = &mut self.search.mode {
+            *embedding = vector;
+        }
+    }
+
+    fn into_search(self) -> (Search, Fields) {
+        debug_assert!(self.lacks_vector.is_none());
+        (self.search, self.fields)
+    }
 }
 
 /// The query vector. JSON parsing has rejected numbers beyond single precision.

@@ -21,7 +21,7 @@ use crate::{
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
         evaluations::{evaluate_query, evaluate_theme, list_models, register_model},
-        extended::{categories, count, delete, export, fetch, list, store_batch, update},
+        extended::{categories, count, delete, export, fetch, list, search_batch, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
         results as result_handlers,
         runs::{self, ServedRuns},
@@ -281,6 +281,10 @@ fn extended<R: Resource>() -> ApiRouter<Records<R>> {
                 .delete_with(delete::<R>, summary("Deletes a record")),
         )
         .api_route(&path("/batch"), post_with(store_batch::<R>, summary("Stores up to 1,000 records")))
+        .api_route(
+            &path("/search/batch"),
+            post_with(search_batch::<R>, summary("Carries out up to 100 searches")),
+        )
         .api_route(&path("/fetch"), post_with(fetch::<R>, summary("Returns the records with these ids")))
         .api_route(&path("/count"), get_with(count::<R>, summary("Counts records")))
         .api_route(

@@ -20,6 +20,7 @@ mod refusals;
 mod results;
 mod runs;
 mod search_metrics;
+mod search_requests;
 mod served;
 mod stalled;
 mod streams;

@@ -112,6 +112,14 @@ impl ApiError {
         Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
+    /// The same error of a part of the request: an invalid field is one of `part`.
+    pub(crate) fn within(self, part: &str) -> Self {
+        match self {
+            Self::Invalid { field, reason } => Self::Invalid { field: format!("{part}.{field}"), reason },
+            error => error,
+        }
+    }
+
     /// The HTTP status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         match self {

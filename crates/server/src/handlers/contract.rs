@@ -73,9 +73,9 @@ async fn searched<R: Resource, F: Form>(
     records: &Records<R>,
     body: Body<R::Search, R::Unknown>,
 ) -> Result<Answer<F, Vec<R::Found>>> {
-    let hits = records.search(body.value.into()).await?;
+    let (hits, fields) = records.search(body.value.into()).await?;
     let bytes = hits.iter().map(|hit| hit.record.bytes()).sum();
-    let found = move || hits.into_iter().map(R::Found::from).collect();
+    let found = move || hits.into_iter().map(|hit| R::Found::from((hit, fields))).collect();
     Ok(answered(records.process(), bytes, "searched", found).await?.ignoring(&body.ignored))
 }
 

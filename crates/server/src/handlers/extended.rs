@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde::Serialize as _;
-use store::storage::{Record, StorageError};
+use store::storage::{Hit, Record, StorageError};
 
 use super::contract::{answered, bytes_of};
 use crate::{
@@ -20,10 +20,10 @@ use crate::{
     permit::Permit,
     process::ExportPlace,
     records::Records,
-    request::{Body, Both, IdempotencyKey, Parameters, Rejected, Segment},
+    request::{Body, Both, IdempotencyKey, Object, Parameters, Rejected, Segment},
     wire::{
-        Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
-        Resource, StoredBatch,
+        Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, Fields, ItemStatus, KeysetPage,
+        KeysetParameters, Resource, SearchBatch, StoredBatch,
     },
 };
 
@@ -67,6 +67,23 @@ pub(crate) async fn fetch<R: Resource>(
     answered(records.process(), bytes_of(&items), "fetched", || {
         let items = items.into_iter().map(R::Stored::from).collect();
         Fetched { items, missing }
+    })
+    .await
+}
+
+/// Carries out up to 100 searches; the results are in the order of the searches.
+pub(crate) async fn search_batch<R: Resource>(
+    State(records): State<Records<R>>,
+    body: Body<SearchBatch<R::Search>, Rejected>,
+) -> Result<Answer<Enveloped, Vec<Vec<R::Found>>>> {
+    let searches = body.value.searches.into_vec().into_iter().map(|Object(search)| search.into()).collect();
+    let found = records.search_batch(searches).await?;
+    let bytes = found.iter().flat_map(|(hits, _)| hits).map(|hit| hit.record.bytes()).sum();
+    answered(records.process(), bytes, "searched", || {
+        let shown = |(hits, fields): (Vec<Hit>, Fields)| {
+            hits.into_iter().map(|hit| R::Found::from((hit, fields))).collect()
+        };
+        found.into_iter().map(shown).collect()
     })
     .await
 }

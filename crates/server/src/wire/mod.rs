@@ -16,6 +16,7 @@ mod queries;
 mod records;
 mod results;
 mod runs;
+mod search;
 mod summaries;
 
 pub(crate) use agreement::{
@@ -42,6 +43,7 @@ pub(crate) use results::{
     ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ResultResponse,
 };
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
+pub(crate) use search::{Fields, QueryVector, SearchBatch};
 pub(crate) use summaries::{
     ComparisonResponse, MethodParameters, PairResponse, RunComparisonResponse, ScoresResponse,
     SummaryParameters, SummaryResponse,

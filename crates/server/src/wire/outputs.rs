@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use store::storage::{Hit, Production, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, Mode, ProblemResponse,
-    Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Whole, Within,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Fields, Label, Mode,
+    ProblemResponse, QueryVector, Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Whole,
+    Within,
 };
 use crate::request::Rejected;
 
@@ -88,8 +89,9 @@ impl From<OutputChange> for DraftChange {
 pub(crate) struct OutputSearch {
     /// The text to search for. Optional only with mode `vector` and an `embedding`.
     output: Option<String>,
-    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text.
-    embedding: Option<Vec<f32>>,
+    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text; or base64 of the numbers,
+    /// each of four bytes, little-endian.
+    embedding: Option<QueryVector>,
     /// Maximum number of results.
     #[serde(default)]
     limit: Whole<1, 100, 5>,
@@ -111,13 +113,15 @@ pub(crate) struct OutputSearch {
     /// Use an exact scan instead of the vector index, which may miss some of the nearest records.
     #[serde(default)]
     exact: bool,
+    /// The fields of each result next to its `id`: `output`, `metadata`, `distance`, `score`, `problems`; all by default.
+    fields: Option<Vec<String>>,
 }
 
 impl From<OutputSearch> for SearchRequest {
     fn from(search: OutputSearch) -> Self {
         Self {
             text: search.output,
-            embedding: search.embedding,
+            embedding: search.embedding.map(|QueryVector(components)| components),
             limit: search.limit.get(),
             conditions: Conditions {
                 category: search.theme,
@@ -130,6 +134,7 @@ impl From<OutputSearch> for SearchRequest {
             min_similarity: search.min_similarity.map(Within::get),
             mode: search.mode,
             exact: search.exact,
+            fields: search.fields,
         }
     }
 }
@@ -158,10 +163,13 @@ impl From<Record> for StoredOutput {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FoundOutput {
     id: String,
-    output: String,
-    metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
     /// Cosine distance, 0 to 2; null if none was computed.
-    distance: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distance: Option<Option<f64>>,
     /// Score by which `text` and `hybrid` rank; higher is better.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
@@ -170,9 +178,16 @@ pub(crate) struct FoundOutput {
     problems: Vec<ProblemResponse>,
 }
 
-impl From<Hit> for FoundOutput {
-    fn from(Hit { record, distance, score }: Hit) -> Self {
+impl From<(Hit, Fields)> for FoundOutput {
+    fn from((Hit { record, distance, score }, fields): (Hit, Fields)) -> Self {
         let StoredOutput { id, output, metadata, problems } = record.into();
-        Self { id, output, metadata, distance, score, problems }
+        Self {
+            id,
+            output: fields.text.then_some(output),
+            metadata: fields.metadata.then_some(metadata),
+            distance: fields.distance.then_some(distance),
+            score: score.filter(|_| fields.score),
+            problems: if fields.problems { problems } else { Vec::new() },
+        }
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use store::storage::{Hit, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode,
-    ProblemResponse, Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Within,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Fields, Label, LaxWhole, Mode,
+    ProblemResponse, QueryVector, Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Within,
 };
 use crate::request::Ignored;
 
@@ -77,8 +77,9 @@ impl From<QueryChange> for DraftChange {
 pub(crate) struct QuerySearch {
     /// The text to search for. Optional only with mode `vector` and an `embedding`.
     query: Option<String>,
-    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text.
-    embedding: Option<Vec<f32>>,
+    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text; or base64 of the numbers,
+    /// each of four bytes, little-endian.
+    embedding: Option<QueryVector>,
     /// Maximum number of results.
     #[serde(default)]
     limit: LaxWhole<1, 100, 5>,
@@ -100,13 +101,15 @@ pub(crate) struct QuerySearch {
     /// Use an exact scan instead of the vector index, which may miss some of the nearest records.
     #[serde(default)]
     exact: bool,
+    /// The fields of each result next to its `id`: `query`, `metadata`, `distance`, `score`, `problems`; all by default.
+    fields: Option<Vec<String>>,
 }
 
 impl From<QuerySearch> for SearchRequest {
     fn from(search: QuerySearch) -> Self {
         Self {
             text: search.query,
-            embedding: search.embedding,
+            embedding: search.embedding.map(|QueryVector(components)| components),
             limit: search.limit.get(),
             conditions: Conditions {
                 category: search.theme,
@@ -119,6 +122,7 @@ impl From<QuerySearch> for SearchRequest {
             min_similarity: search.min_similarity.map(Within::get),
             mode: search.mode,
             exact: search.exact,
+            fields: search.fields,
         }
     }
 }
@@ -147,10 +151,13 @@ impl From<Record> for StoredQuery {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FoundQuery {
     id: String,
-    query: String,
-    metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
     /// Cosine distance, 0 to 2; null if none was computed.
-    distance: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distance: Option<Option<f64>>,
     /// Score by which `text` and `hybrid` rank; higher is better.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
@@ -159,9 +166,16 @@ pub(crate) struct FoundQuery {
     problems: Vec<ProblemResponse>,
 }
 
-impl From<Hit> for FoundQuery {
-    fn from(Hit { record, distance, score }: Hit) -> Self {
+impl From<(Hit, Fields)> for FoundQuery {
+    fn from((Hit { record, distance, score }, fields): (Hit, Fields)) -> Self {
         let StoredQuery { id, query, metadata, problems } = record.into();
-        Self { id, query, metadata, distance, score, problems }
+        Self {
+            id,
+            query: fields.text.then_some(query),
+            metadata: fields.metadata.then_some(metadata),
+            distance: fields.distance.then_some(distance),
+            score: score.filter(|_| fields.score),
+            problems: if fields.problems { problems } else { Vec::new() },
+        }
     }
 }

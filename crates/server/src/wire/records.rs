@@ -10,7 +10,7 @@ use store::storage::{
 };
 use time::PrimitiveDateTime;
 
-use super::{ClientId, EndDate, StartDate, metadata::condition};
+use super::{ClientId, EndDate, Fields, StartDate, metadata::condition};
 use crate::{answer::ApiError, request::UnknownFields};
 
 /// A kind of records, with its names on the wire.
@@ -40,7 +40,7 @@ pub(crate) trait Resource: Send + Sync + 'static {
     /// A record in responses.
     type Stored: From<Record> + Serialize + JsonSchema + Send;
     /// A record in search results.
-    type Found: From<Hit> + Serialize + JsonSchema + Send;
+    type Found: From<(Hit, Fields)> + Serialize + JsonSchema + Send;
     /// A category with its count.
     type Category: From<CategoryCount> + Serialize + JsonSchema + Send;
 }
@@ -70,6 +70,8 @@ pub(crate) struct SearchRequest {
     pub(crate) min_similarity: Option<f64>,
     pub(crate) mode: Mode,
     pub(crate) exact: bool,
+    /// The names of the fields of each result; all without them.
+    pub(crate) fields: Option<Vec<String>>,
 }
 
 /// Conditions that select records, independent of field names.
