@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use chroma::Collection;
 use store::{
     RowDigest,
     postgres::{
@@ -204,12 +205,18 @@ pub(crate) async fn decide(
             holder: Uuid::new_v4(),
             created_table: false,
             counts: Counts::default(),
+            metadata: metadata_of(plan.source.collection()),
             problems: Vec::new(),
         },
     };
     let phases = Phases { scan: started.elapsed(), ..Phases::default() };
     let effort = Effort::Full;
     Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases, effort })
+}
+
+/// The metadata of a collection as a JSON object, if there are any.
+fn metadata_of(collection: &Collection) -> Option<String> {
+    (!collection.metadata.is_empty()).then(|| store::metadata_to_json(&collection.metadata))
 }
 
 /// Creates the tables and records the jobs of transfers with changes, in one transaction.

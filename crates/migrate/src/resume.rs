@@ -102,6 +102,7 @@ mod tests {
             holder: Uuid::nil(),
             created_table: false,
             counts: Counts::default(),
+            metadata: None,
             problems: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Target tables: created ones, unsuitable ones, and shared ones.
 
-use migrate::{Error, MigrateOptions, Outcome, Transfer};
+use migrate::{EditedRows, Error, MigrateOptions, Outcome, Transfer};
 use records::{DistanceSpace, Service};
 use store::postgres::Table;
 use test_support::sample;
@@ -36,11 +36,35 @@ async fn table_is_created_with_the_documented_columns() {
             "embedding vector(7) not null",
             "migration_run uuid",
             "migration_digest bytea",
+            "position bigint",
+            "is_escaped boolean",
         ]
     );
     let primary: String =
         one(&test_database, "select indexdef from pg_indexes where tablename = 'any name'").await;
     assert!(primary.contains("UNIQUE") && primary.ends_with("(id)"), "{primary}");
+}
+
+#[tokio::test]
+async fn migrated_collection_is_registered_for_chroma_clients_until_it_is_undone() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("docs", DistanceSpace::Cosine, &entries(0..30, 7));
+    let report = migrate(&database, directory.path(), &table("docs", DistanceSpace::Cosine, 7)).await;
+    let registry = "select array_agg(concat_ws('|', d.tenant, d.name, c.name, dimension, space, table_name))
+        from chroma_collections c join chroma_databases d on d.id = c.database_id";
+    let registered: Vec<String> = one(&test_database, registry).await;
+    assert_eq!(registered, ["default_tenant|default_database|docs|7|cosine|docs"]);
+    // Records keep the order in which the source has them.
+    let is_ordered: bool = one(
+        &test_database,
+        "select array_agg(source_id order by position) = array_agg(source_id order by position, ctid)
+            and count(distinct position) = 30 from docs",
+    )
+    .await;
+    assert!(is_ordered);
+    migrate::undo(&database, report.run_id, EditedRows::Keep).await.expect("it is undone");
+    let left: i64 = one(&test_database, "select count(*) from chroma_collections").await;
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -83,12 +83,27 @@ pub struct JsonMemory {
     bytes: usize,
     is_text: bool,
     is_escaped: bool,
+    /// Memory of a component of a vector.
+    component_bytes: Option<usize>,
+    depth: usize,
+    /// The brackets of the outermost levels.
+    brackets: [u8; VECTOR_LEVELS.len()],
 }
 
+/// Memory of a component of a vector, whose list grows by doubling.
+const COMPONENT_BYTES: usize = 8;
+/// An object with a list of vectors, which are lists.
+const VECTOR_LEVELS: [u8; 3] = *b"{[[";
+
 impl JsonMemory {
+    /// For a text whose lists of lists are read as vectors.
+    pub fn of_vectors() -> Self {
+        Self { component_bytes: Some(COMPONENT_BYTES), ..Self::default() }
+    }
+
     /// Adds the values of the next part of the text.
     pub fn add(&mut self, part: &[u8]) {
-        let Self { bytes, is_text, is_escaped } = self;
+        let Self { bytes, is_text, is_escaped, component_bytes, depth, brackets } = self;
         let mut rest = part;
         while let [byte, after @ ..] = rest {
             rest = after;
@@ -100,7 +115,18 @@ impl JsonMemory {
                 _ if *is_text => {
                     rest = memchr::memchr2(b'"', b'\\', after).map_or(&[], |next| &after[next..])
                 }
-                b',' | b'[' | b'{' => *bytes += VALUE_BYTES,
+                b'[' | b'{' => {
+                    *bytes += VALUE_BYTES;
+                    if let Some(bracket) = brackets.get_mut(*depth) {
+                        *bracket = *byte;
+                    }
+                    *depth += 1;
+                }
+                b']' | b'}' => *depth = depth.saturating_sub(1),
+                b',' => {
+                    let is_vector = *depth == VECTOR_LEVELS.len() && *brackets == VECTOR_LEVELS;
+                    *bytes += component_bytes.filter(|_| is_vector).unwrap_or(VALUE_BYTES);
+                }
                 b':' => *bytes += ENTRY_BYTES,
                 _ => {}
             }
@@ -134,6 +160,22 @@ mod tests {
         assert_eq!(budget.try_enlarge(&mut Reservation::default(), 1), Err(MemoryExhausted));
         drop(all);
         budget.try_enlarge(&mut Reservation::default(), 100 << 10).expect("it was given back");
+    }
+
+    #[test]
+    fn components_of_vectors_count_less_than_values() {
+        let bytes = |json: &str| {
+            let mut memory = JsonMemory::of_vectors();
+            memory.add(json.as_bytes());
+            memory.bytes()
+        };
+        let values = |count: usize| count * VALUE_BYTES + ENTRY_BYTES;
+        assert_eq!(bytes(r#"{"v": [[1,2,3]]}"#), values(3) + 2 * COMPONENT_BYTES);
+        assert_eq!(bytes(r#"{"v": [[1,2],[3]]}"#), values(5) + COMPONENT_BYTES);
+        assert_eq!(bytes(r#"{"v": [{"k": [1,2]}]}"#), values(5) + ENTRY_BYTES);
+        assert_eq!(bytes(r#"{"v": [[[1,2]]]}"#), values(5));
+        assert_eq!(bytes("[[[1,2]]]"), 4 * VALUE_BYTES);
+        assert_eq!(bytes("]]]{"), VALUE_BYTES);
     }
 
     #[test]

@@ -8,13 +8,23 @@ use store::postgres::{
 
 use crate::plan::may_want_half;
 
-/// The tables with vectors: those of services and those created by migrations, by name.
+/// A collection of Chroma clients with fewer rows needs no upkeep: an exact scan is fast.
+const GROWN_ROWS: u32 = 5_000;
+
+/// The tables with vectors: those of services, those created by migrations, and those of Chroma clients that have grown,
+/// by name.
 ///
 /// # Errors
 /// When a statement fails, or a table does not have the expected columns.
 pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
+    let mut all = known(&database.jobs().await?);
+    let names: HashSet<String> = all.iter().map(|table| table.name.clone()).collect();
+    // Those of Chroma clients may be many thousands, of which most are small.
+    let grown = database.grown_collections(GROWN_ROWS).await?;
+    all.extend(grown.into_iter().filter(|table| !names.contains(&table.name)));
+    all.sort_by(|one, other| one.name.cmp(&other.name));
     let mut tables = Vec::new();
-    for table in known(&database.jobs().await?) {
+    for table in all {
         if database.table_state(&table).await? != TableState::Absent {
             tables.push(table);
         }

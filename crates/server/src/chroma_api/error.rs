@@ -65,6 +65,7 @@ impl From<CollectionError> for Refusal {
             error @ CollectionError::TooLarge => {
                 Self::Chroma(StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
             }
+            error @ CollectionError::Busy => Self::Chroma(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             error @ CollectionError::Unavailable { .. } => {
                 internal(StatusCode::SERVICE_UNAVAILABLE, &error);
                 Self::Chroma(StatusCode::SERVICE_UNAVAILABLE, error.to_string())

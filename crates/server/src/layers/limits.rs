@@ -15,7 +15,7 @@ use crate::{
     large_workers::LARGE_BYTES,
     permit::Permit,
     process::Process,
-    request::Received,
+    request::{BodyContents, Received},
     route_class::RouteClass,
 };
 
@@ -67,7 +67,11 @@ pub(crate) async fn arrived(
     }
     let waiting = request.extensions().get().map(ConnectionUse::waiting);
     let body = std::mem::take(request.body_mut());
-    let Received { bytes, held } = match process.bodies.receive(body).await {
+    let contents = match RouteClass::of(&request).is_chroma() {
+        true => BodyContents::Vectors,
+        false => BodyContents::Values,
+    };
+    let Received { bytes, held } = match process.bodies.receive(body, contents).await {
         Ok(received) => received,
         Err(error) => return error.into_response(),
     };

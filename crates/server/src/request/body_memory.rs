@@ -35,6 +35,16 @@ pub(crate) struct BodyMemory {
     readers: Readers,
 }
 
+/// What the lists of a body are read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyContents {
+    /// JSON values.
+    Values,
+    /// Lists of lists are vectors, which take less memory. Such a body may wait for memory: clients send large batches from
+    /// several threads, and do not retry.
+    Vectors,
+}
+
 /// A received body.
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
@@ -50,17 +60,28 @@ impl BodyMemory {
 
     /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
     /// before it is read completely.
-    pub(crate) async fn receive(&self, body: Body) -> Result<Received, ApiError> {
-        let arrived = tokio::time::timeout(self.patience, self.arrive(body)).await;
+    pub(crate) async fn receive(&self, body: Body, contents: BodyContents) -> Result<Received, ApiError> {
+        let arrived = tokio::time::timeout(self.patience, self.arrive(body, contents)).await;
         arrived.map_err(|_| ApiError::SlowBody { limit: self.patience })?
     }
 
-    async fn arrive(&self, body: Body) -> Result<Received, ApiError> {
+    async fn arrive(&self, body: Body, contents: BodyContents) -> Result<Received, ApiError> {
         let (limit_bytes, most) = (self.limit_bytes, self.most_bytes());
         if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
             return Err(ApiError::TooLarge { limit_bytes });
         }
-        let (mut bytes, mut held, mut values) = (Vec::new(), Reservation::default(), JsonMemory::default());
+        let (mut bytes, mut held) = (Vec::new(), Reservation::default());
+        let mut values = match contents {
+            BodyContents::Values => JsonMemory::default(),
+            BodyContents::Vectors => JsonMemory::of_vectors(),
+        };
+        if let (BodyContents::Vectors, Some(announced)) = (contents, body.size_hint().exact())
+            && let Ok(announced) = usize::try_from(announced)
+            && announced > UNCOUNTED_BYTES
+        {
+            // At once, so that two bodies do not hold a part each and wait for each other.
+            self.budget.enlarge(&mut held, announced.saturating_mul(2).min(most)).await;
+        }
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|source| ApiError::Body { source })?;
@@ -143,7 +164,7 @@ mod tests {
     use super::*;
 
     async fn receive(memory: &BodyMemory, body: String) -> Result<Received, ApiError> {
-        memory.receive(Body::from(body)).await
+        memory.receive(Body::from(body), BodyContents::Values).await
     }
 
     #[tokio::test]
@@ -197,7 +218,7 @@ mod tests {
         let over = receive(&memory, " ".repeat((16 << 20) + 1)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
         let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
-        let over = memory.receive(Body::from_stream(endless)).await.map(drop);
+        let over = memory.receive(Body::from_stream(endless), BodyContents::Values).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
     }
 }

@@ -10,7 +10,7 @@ mod text;
 mod unknown;
 
 pub(crate) use body::{Body, BodyOrParameters, OptionalBody, check_media_type};
-pub(crate) use body_memory::{BodyMemory, Received};
+pub(crate) use body_memory::{BodyContents, BodyMemory, Received};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters};

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use store::postgres::Database;
 
 use super::{Api, DEFAULT, error};
 use crate::served::send_to;
@@ -152,4 +153,39 @@ async fn racing_clients_of_two_processes_create_one_collection() {
     let mut statuses: Vec<u16> = statuses.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![200], vec![409; 9]].concat());
+}
+
+#[tokio::test]
+async fn services_have_collections_in_the_default_database() {
+    let api = Api::start().await;
+    let database = Database::connect(&api.test_database.url()).await.expect("the database answers");
+    database.prepare_schema().await.expect("the schema is made");
+    database.register_services().await.expect("they are registered");
+    let collections = format!("{DEFAULT}/collections");
+    let queries = api.get(&format!("{collections}/queries")).await.json();
+    assert_eq!(
+        (&queries["dimension"], &queries["metadata"]),
+        (&json!(384), &json!({"hnsw:space": "cosine"}))
+    );
+    assert_eq!(queries["configuration_json"]["hnsw"]["space"], "cosine");
+    let path = format!("{collections}/{}", queries["id"].as_str().expect("an id"));
+    let mut vector = vec![0.0; 384];
+    vector[3] = 1.0;
+    let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    let metadata = json!({"theme": "physics", "timestamp": "2026-01-31T12:00:00", "n": 1});
+    let body = json!({"ids": [id, "b"], "embeddings": [vector, vector], "documents": ["Why?", null], "metadatas": [metadata, null]});
+    api.done(&format!("{path}/add"), body).await;
+    let rows =
+        "select concat_ws('|', id, source_id, query_text, theme, created_at) from queries order by position";
+    let rows = api.test_database.texts(rows).await;
+    assert_eq!(rows[0], format!("{id}|Why?|physics|2026-01-31 12:00:00"));
+    assert!(rows[1].contains("|b||unknown|"), "{rows:?}");
+    assert_eq!(api.ids(&path, json!({"where": {"theme": "physics"}})).await, json!([id]));
+    api.done(&format!("{path}/update"), json!({"ids": [id], "metadatas": [{"theme": "biology"}]})).await;
+    let themes = api.test_database.texts("select theme from queries order by position").await;
+    assert_eq!(themes, ["biology", "unknown"]);
+    // The service keeps its table.
+    assert_eq!(api.send(Method::DELETE, &format!("{collections}/queries"), None).await.status, 404);
+    assert_eq!(api.send(Method::POST, "/api/v2/reset", None).await.status, 200);
+    assert_eq!(api.get(&format!("{path}/count")).await.json(), json!(2));
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Database, Table,
     jobs::Job,
-    sql,
+    sql::{self, collections::COLLECTION_COLUMNS},
     table::{AddedColumn, DefaultValue},
     unnamed::on,
 };
@@ -38,7 +38,8 @@ pub(super) async fn added_columns(
     connection: &mut PgConnection,
     table: &Table,
 ) -> Result<Vec<AddedColumn>, Error> {
-    let ours: Vec<String> = table.all_columns().into_iter().map(str::to_owned).collect();
+    let ours = table.all_columns().into_iter().chain(COLLECTION_COLUMNS);
+    let ours: Vec<String> = ours.map(str::to_owned).collect();
     // Defaults refer to no columns: one whose functions are all immutable is the same in each row.
     let found = sqlx::query!(
         r#"

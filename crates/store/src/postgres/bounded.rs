@@ -104,7 +104,8 @@ pub(crate) async fn up_to(
     Ok((kept, true))
 }
 
-fn bytes_of(row: &PgRow) -> usize {
+/// The bytes of the columns of a row.
+pub(crate) fn bytes_of(row: &PgRow) -> usize {
     let column = |index| row.try_get_raw(index).ok()?.as_bytes().ok().map(<[u8]>::len);
     (0..row.len()).filter_map(column).sum()
 }

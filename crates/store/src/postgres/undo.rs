@@ -8,6 +8,7 @@ use super::{
     Database, Table,
     added_columns::added_columns,
     checkout::Transaction,
+    collections,
     concise_error::concise,
     jobs::{self, Job},
     scan::count_rows,
@@ -177,6 +178,9 @@ impl Undo {
         let is_to_go = job.created_table && count_rows(&mut transaction, table).await? == 0;
         let table_kept = if is_to_go { drop_table(&mut transaction, table).await? } else { Vec::new() };
         let table_dropped = is_to_go && table_kept.is_empty();
+        if table_dropped {
+            collections::unregister(&mut transaction, &table.name).await.during(OPERATION)?;
+        }
         // Remaining rows still belong to this run, so that they can be undone later.
         if left.is_empty() {
             let changed = sqlx::query!(

@@ -88,6 +88,7 @@ impl Opened {
         self.embedded = server.map(|server| Watched::begin(server, supervisor));
         database.prepare_bookkeeping().await?;
         database.create_default_tenant().await.map_err(anyhow::Error::from)?;
+        database.register_services().await.map_err(anyhow::Error::from)?;
         Ok(database)
     }
 

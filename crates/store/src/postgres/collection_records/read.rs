@@ -1,5 +1,6 @@
 //! Reads, counts and deletes records.
 
+use futures_util::TryStreamExt as _;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
@@ -13,12 +14,15 @@ use crate::{
     json::decode,
     postgres::{
         Table,
-        bounded::{bound, fetch},
-        collections::{Collection, CollectionError, failing},
-        sql::collections::{self as statements, Rows},
+        bounded::{AnswerSize, bound, bytes_of, fetch},
+        collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
+        sql::{
+            collections::{self as statements, Rows},
+            statement::Statement,
+        },
         unnamed::on,
     },
-    storage::RecordFilter,
+    storage::{RecordFilter, StorageError},
 };
 
 /// The keys and the condition of a selection, as the statements take them.
@@ -63,10 +67,9 @@ impl Collections {
         let statement = statements::list_collection_records(table, wanted.rows(), parts, (limit, offset))
             .map_err(unsupported)?;
         let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let rows = fetch(&mut transaction, statement).await.map_err(failing(OPERATION))?;
+        let records = self.read_all(&mut transaction, statement, parts).await?;
         transaction.commit().await.map_err(failing(OPERATION))?;
-        let records: Result<_, _> = rows.iter().map(|row| read(row, parts)).collect();
-        records.map_err(failing(OPERATION))
+        Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
     /// Checks that the database answers, on a connection of its own.
@@ -123,15 +126,47 @@ impl Collections {
     }
 }
 
-/// The records with these keys, by key.
-pub(super) async fn with_keys(
-    connection: &mut PgConnection,
-    table: &Table,
-    keys: Vec<Uuid>,
-    parts: RecordParts,
-) -> sqlx::Result<Vec<(Uuid, CollectionRecord)>> {
-    let rows = fetch(connection, statements::collection_records(table, keys, parts)).await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, read(row, parts)?))).collect()
+impl Collections {
+    /// The records with these keys, by key.
+    pub(super) async fn with_keys(
+        &self,
+        connection: &mut PgConnection,
+        (table, keys): (&Table, Vec<Uuid>),
+        parts: RecordParts,
+    ) -> Result<Vec<(Uuid, CollectionRecord)>, CollectionError> {
+        self.read_all(connection, statements::collection_records(table, keys, parts), parts).await
+    }
+
+    /// The records that `statement` returns. Large answers are read in turn.
+    async fn read_all(
+        &self,
+        connection: &mut PgConnection,
+        statement: Statement,
+        parts: RecordParts,
+    ) -> Result<Vec<(Uuid, CollectionRecord)>, CollectionError> {
+        const OPERATION: &str = "read records";
+        let (mut records, mut bytes, mut turn) = (Vec::new(), 0, None);
+        let mut rows = bound(statement).fetch(on(connection));
+        while let Some(row) = rows.try_next().await.map_err(failing(OPERATION))? {
+            bytes += bytes_of(&row);
+            if bytes > MAX_RECORDS_BYTES {
+                return Err(CollectionError::TooLarge);
+            }
+            if bytes > AnswerSize::Small.most_bytes() && turn.is_none() {
+                turn = Some(self.database.begin_large().await.map_err(busy)?);
+            }
+            let key = row.try_get("id").map_err(failing(OPERATION))?;
+            records.push((key, read(&row, parts).map_err(failing(OPERATION))?));
+        }
+        Ok(records)
+    }
+}
+
+fn busy(error: StorageError) -> CollectionError {
+    match error {
+        StorageError::Busy => CollectionError::Busy,
+        error => CollectionError::Failed { operation: "wait for other large answers", source: error.into() },
+    }
 }
 
 /// The record of a row.

@@ -9,11 +9,7 @@ use records::{DistanceSpace, Embedding};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{
-    CollectionRecord, Collections, RecordParts, RecordSelection,
-    read::{Wanted, with_keys},
-    unsupported,
-};
+use super::{CollectionRecord, Collections, RecordParts, RecordSelection, read::Wanted, unsupported};
 use crate::postgres::{
     Table,
     bounded::fetch,
@@ -87,8 +83,7 @@ impl Collections {
                 keys.push(*key);
             }
         }
-        let rows =
-            with_keys(&mut transaction, table, keys.clone(), parts).await.map_err(failing(OPERATION))?;
+        let rows = self.with_keys(&mut transaction, (table, keys.clone()), parts).await?;
         transaction.commit().await.map_err(failing(OPERATION))?;
         let mut by_key: HashMap<Uuid, CollectionRecord> = rows.into_iter().collect();
         // A record that was deleted between the two statements is left out.

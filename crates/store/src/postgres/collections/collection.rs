@@ -4,8 +4,11 @@ use records::DistanceSpace;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{CollectionError, failing};
-use crate::postgres::{Database, Table, jobs::now, sql, unnamed::on};
+use super::{
+    CollectionError, failing,
+    migrated::{drop_tables, service_tables},
+};
+use crate::postgres::{Database, Table, jobs::now, unnamed::on};
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -338,7 +341,7 @@ impl Database {
         if changed.rows_affected() == 0 { Err(CollectionError::NotFound) } else { Ok(()) }
     }
 
-    /// Deletes a collection with its table.
+    /// Deletes a collection with its table. Those of the services stay, as if they did not exist.
     ///
     /// # Errors
     /// [`CollectionError::NotFound`], or when the database fails.
@@ -355,11 +358,13 @@ impl Database {
             delete from chroma_collections c
             using chroma_databases d
             where d.id = c.database_id and d.tenant = $1 and d.name = $2 and c.name = $3
+                and (c.table_name is null or c.table_name <> all($4))
             returning table_name
             "#,
             tenant,
             database,
-            name
+            name,
+            &service_tables()
         )
         .fetch_optional(on(&mut transaction))
         .await
@@ -373,24 +378,15 @@ impl Database {
 /// Deletes the collections of the database `id` with their tables.
 pub(super) async fn delete_all_of(connection: &mut PgConnection, id: Uuid) -> Result<(), CollectionError> {
     let tables =
-        sqlx::query_scalar!("delete from chroma_collections where database_id = $1 returning table_name", id)
+        sqlx::query_scalar!(
+            "delete from chroma_collections where database_id = $1 and (table_name is null or table_name <> all($2)) returning table_name",
+            id,
+            &service_tables()
+        )
             .fetch_all(on(connection))
             .await
             .map_err(failing("delete collections"))?;
     drop_tables(connection, tables.into_iter().flatten()).await
-}
-
-async fn drop_tables(
-    connection: &mut PgConnection,
-    tables: impl IntoIterator<Item = String>,
-) -> Result<(), CollectionError> {
-    for table in tables {
-        sqlx::query(sql::drop_table_if_exists(&table))
-            .execute(on(connection))
-            .await
-            .map_err(failing("drop the table of a collection"))?;
-    }
-    Ok(())
 }
 
 /// Locks a collection until the end of the transaction, and returns its table, if it has one.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{CollectionError, collection, failing};
+use super::{CollectionError, DEFAULT_TENANT, collection, failing};
 use crate::postgres::{Database, jobs::now, unnamed::on};
 
 /// A database of collections.
@@ -91,7 +91,7 @@ impl Database {
         const OPERATION: &str = "delete a database";
         let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
         let id = sqlx::query_scalar!(
-            "delete from chroma_databases where tenant = $1 and name = $2 returning id",
+            "select id from chroma_databases where tenant = $1 and name = $2 for update",
             tenant,
             name
         )
@@ -100,6 +100,14 @@ impl Database {
         .map_err(failing(OPERATION))?
         .ok_or(CollectionError::NoDatabase)?;
         collection::delete_all_of(&mut transaction, id).await?;
+        // One with collections of the services stays.
+        sqlx::query!(
+            "delete from chroma_databases where id = $1 and not exists (select from chroma_collections where database_id = $1)",
+            id
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(failing(OPERATION))?;
         transaction.commit().await.map_err(failing(OPERATION))
     }
 
@@ -110,14 +118,19 @@ impl Database {
     pub async fn reset_collections(&self) -> Result<(), CollectionError> {
         const OPERATION: &str = "delete all collections";
         let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let ids = sqlx::query_scalar!("delete from chroma_databases returning id")
+        // The default database stays, with the collections of the services.
+        let ids = sqlx::query_scalar!("select id from chroma_databases for update")
             .fetch_all(on(&mut transaction))
             .await
             .map_err(failing(OPERATION))?;
         for id in ids {
             collection::delete_all_of(&mut transaction, id).await?;
         }
-        sqlx::query!("delete from chroma_tenants")
+        sqlx::query!("delete from chroma_databases where id <> $1", Uuid::nil())
+            .execute(on(&mut transaction))
+            .await
+            .map_err(failing(OPERATION))?;
+        sqlx::query!("delete from chroma_tenants where name <> $1", DEFAULT_TENANT)
             .execute(on(&mut transaction))
             .await
             .map_err(failing(OPERATION))?;

@@ -1,13 +1,14 @@
 //! Errors of collections, by what a client can do about them.
 
-use crate::{
-    postgres::{
-        bounded::AnswerTooLarge,
-        concise_error::concise,
-        failure::{is_invalid_pattern, is_transient},
-    },
-    storage::MAX_ANSWER_BYTES,
+use crate::postgres::{
+    bounded::AnswerTooLarge,
+    concise_error::concise,
+    failure::{is_invalid_pattern, is_transient},
 };
+
+/// Maximum bytes of the records of an answer. With a lower limit, clients that read whole collections fail earlier; with a
+/// higher one, few of them exhaust memory.
+pub(crate) const MAX_RECORDS_BYTES: usize = 64 << 20;
 
 /// An operation on collections or their records failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +37,11 @@ pub enum CollectionError {
         reason: String,
     },
     /// The records exceed the size of a response.
-    #[error("the response would have more than {MAX_ANSWER_BYTES} bytes: use a smaller limit")]
+    #[error("the records have more than {MAX_RECORDS_BYTES} bytes: use a smaller limit, or include less")]
     TooLarge,
+    /// The process uses too much memory for a large answer. The same operation may succeed later.
+    #[error("too much memory is in use: retry later, or request less")]
+    Busy,
     /// The database is unavailable. The same operation may succeed later.
     #[error("the database does not answer")]
     Unavailable {

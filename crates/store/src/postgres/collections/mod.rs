@@ -4,13 +4,15 @@
 mod collection;
 mod database;
 mod error;
+mod migrated;
 mod tenant;
 
 pub use collection::{Collection, CollectionChange, Existing, NewCollection};
 pub(crate) use collection::{find_for_update, set_table};
 pub use database::CollectionDatabase;
 pub use error::CollectionError;
-pub(crate) use error::failing;
+pub(crate) use error::{MAX_RECORDS_BYTES, failing};
+pub(crate) use migrated::{register, unregister};
 
 /// The tenant that every server has.
 pub const DEFAULT_TENANT: &str = "default_tenant";

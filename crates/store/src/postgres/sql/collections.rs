@@ -24,6 +24,8 @@ use crate::{
 const POSITION: &str = "position";
 /// The column that is true if the texts of the row are escaped.
 const ESCAPED: &str = "is_escaped";
+/// The columns that only the tables of collections have.
+pub(crate) const COLLECTION_COLUMNS: [&str; 2] = [POSITION, ESCAPED];
 /// First the records from before there was a position.
 const INSERTION_ORDER: &str = "position nulls first, created_at, id";
 

@@ -1,0 +1,219 @@
+//! Collections whose table exists already: migrated ones, and those of the services.
+
+use records::Service;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{CollectionError, DEFAULT_DATABASE, DEFAULT_TENANT, failing};
+use crate::{
+    Error,
+    postgres::{
+        Database, Table,
+        error::StatementContext as _,
+        jobs::{Job, Origin, now},
+        relations::has_table,
+        sql::{self, collections::add_collection_columns},
+        unnamed::on,
+    },
+};
+
+const OPERATION: &str = "register a collection";
+
+/// Maximum characters of a name, so that an index can hold it.
+const MAX_NAME_CHARACTERS: usize = 512;
+
+/// Registers the collection that `job` migrates into `table`, so that Chroma clients see it. A collection whose name is
+/// taken or cannot be registered is not served, which is logged.
+pub(crate) async fn register(connection: &mut PgConnection, table: &Table, job: &Job) -> Result<(), Error> {
+    let Origin { collection_id, tenant, database, collection, .. } = &job.origin;
+    let is_name =
+        |name: &String| (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains('\0');
+    let are_names = [tenant, database, collection].into_iter().all(is_name);
+    let names = (tenant.as_str(), database.as_str(), collection.as_str());
+    let entry = Entry { id: *collection_id, names, metadata: job.metadata.as_deref() };
+    let is_served = are_names
+        && may_register(connection, &table.name).await.during(OPERATION)?
+        && entry.add(connection, table).await.during(OPERATION)?;
+    if !is_served {
+        log::warn!(
+            "collection `{collection}` is migrated, and not served to Chroma clients: another collection has its name, or this role may not change table `{}`",
+            table.name
+        );
+    }
+    Ok(())
+}
+
+/// Removes the collection of a table that was dropped.
+pub(crate) async fn unregister(connection: &mut PgConnection, table: &str) -> sqlx::Result<()> {
+    sqlx::query!("delete from chroma_collections where table_name = $1", table)
+        .execute(on(connection))
+        .await?;
+    Ok(())
+}
+
+/// Whether this role may add the columns of collections to `table`, if they are missing, and write to the registry. For a
+/// migration, less suffices.
+async fn may_register(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
+    let allowed = sqlx::query_scalar!(
+        r#"
+        select (
+            pg_has_role(relowner, 'usage')
+            or (
+                select count(*) = 2
+                from pg_attribute
+                where attrelid = pg_class.oid and attname in ('position', 'is_escaped') and not attisdropped
+            )
+        ) and (
+            select bool_and(has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
+            from unnest(array['chroma_tenants', 'chroma_databases', 'chroma_collections']) as name
+        ) and has_sequence_privilege('chroma_positions', 'usage') as "allowed!"
+        from pg_class
+        where oid = to_regclass(quote_ident($1))
+        "#,
+        table
+    );
+    Ok(allowed.fetch_optional(on(connection)).await?.unwrap_or_default())
+}
+
+/// A row of the registry.
+struct Entry<'a> {
+    id: Uuid,
+    /// Tenant, database and collection.
+    names: (&'a str, &'a str, &'a str),
+    metadata: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    /// Adds it for `table`, to which it adds the columns of collections. Whether it is there afterwards.
+    async fn add(&self, connection: &mut PgConnection, table: &Table) -> sqlx::Result<bool> {
+        let Self { id, names: (tenant, database, collection), metadata } = *self;
+        let has_columns = sqlx::query_scalar!(
+            r#"
+            select count(*) = 2 as "has_columns!"
+            from pg_attribute
+            where attrelid = to_regclass(quote_ident($1)) and attname in ('position', 'is_escaped')
+                and not attisdropped
+            "#,
+            table.name
+        );
+        if !has_columns.fetch_one(on(connection)).await? {
+            sqlx::raw_sql(add_collection_columns(table)).execute(&mut *connection).await?;
+        }
+        sqlx::query!(
+            "insert into chroma_tenants (name, created_at) values ($1, $2) on conflict do nothing",
+            tenant,
+            now()
+        )
+        .execute(on(connection))
+        .await?;
+        let is_default = tenant == DEFAULT_TENANT && database == DEFAULT_DATABASE;
+        sqlx::query!(
+            "insert into chroma_databases (id, tenant, name, created_at) values ($1, $2, $3, $4) on conflict do nothing",
+            if is_default { Uuid::nil() } else { Uuid::new_v4() },
+            tenant,
+            database,
+            now()
+        )
+        .execute(on(connection))
+        .await?;
+        sqlx::query!(
+            r#"
+            insert into chroma_collections
+                (id, database_id, name, dimension, space, metadata, table_name, definition, created_at)
+            select $1, id, $4, $5, $6, $7, $8, $9, $10
+            from chroma_databases
+            where tenant = $2 and name = $3
+            on conflict do nothing
+            "#,
+            id,
+            tenant,
+            database,
+            collection,
+            i32::try_from(table.dimension).unwrap_or(i32::MAX),
+            table.space.as_str(),
+            metadata,
+            table.name,
+            table.definition().to_string(),
+            now()
+        )
+        .execute(on(connection))
+        .await?;
+        let is_there = sqlx::query_scalar!(
+            r#"select exists (select from chroma_collections where id = $1 and table_name = $2) as "is_there!""#,
+            id,
+            table.name
+        );
+        is_there.fetch_one(on(connection)).await
+    }
+}
+
+impl Database {
+    /// Registers the collections of the services whose tables exist, so that Chroma clients see the same records.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn register_services(&self) -> Result<(), CollectionError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        for table in Service::ALL.map(Table::of) {
+            if !has_table(&mut transaction, &table.name).await.map_err(failing(OPERATION))? {
+                continue;
+            }
+            let entry = Entry {
+                id: Uuid::new_v5(&Uuid::nil(), table.name.as_bytes()),
+                names: (DEFAULT_TENANT, DEFAULT_DATABASE, &table.name),
+                metadata: Some(r#"{"hnsw:space": "cosine"}"#),
+            };
+            if !entry.add(&mut transaction, &table).await.map_err(failing(OPERATION))? {
+                log::warn!("another collection has the name `{}` of a service's", table.name);
+            }
+        }
+        transaction.commit().await.map_err(failing(OPERATION))
+    }
+}
+
+impl Database {
+    /// The tables of collections that have at least about `rows` rows, for the upkeep of their indexes.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn grown_collections(&self, rows: u32) -> Result<Vec<Table>, Error> {
+        const OPERATION: &str = "list the tables of collections";
+        let found = self.if_table_exists("chroma_collections", OPERATION, async |connection| {
+            sqlx::query!(
+                r#"
+                select table_name as "table_name!", definition as "definition!"
+                from chroma_collections
+                join pg_class on pg_class.oid = to_regclass(quote_ident(table_name))
+                where reltuples >= $1::real and definition is not null
+                order by table_name
+                "#,
+                rows as f32
+            )
+            .fetch_all(on(connection))
+            .await
+        });
+        let table = |name: String, definition: &str| {
+            Table::from_definition(name, &serde_json::from_str(definition).ok()?)
+        };
+        Ok(found.await?.into_iter().filter_map(|row| table(row.table_name, &row.definition)).collect())
+    }
+}
+
+/// Drops the tables of collections.
+pub(super) async fn drop_tables(
+    connection: &mut PgConnection,
+    tables: impl IntoIterator<Item = String>,
+) -> Result<(), CollectionError> {
+    for table in tables {
+        sqlx::query(sql::drop_table_if_exists(&table))
+            .execute(on(connection))
+            .await
+            .map_err(failing("drop the table of a collection"))?;
+    }
+    Ok(())
+}
+
+/// The tables of the services, which are not dropped with a collection.
+pub(super) fn service_tables() -> Vec<String> {
+    Service::ALL.map(|service| service.collection().to_owned()).into()
+}
