@@ -30,7 +30,8 @@ async fn added_records_are_read_in_the_order_of_insertion() {
             "ids": ["z", "a", "m"],
             "embeddings": [[1.0, 2.0], [3.0, 4.0], [0.5, 2.0]],
             "documents": ["first", null, null],
-            "metadatas": [{"n": 1}, null, null],
+            // A record with a URI has metadata, which are hidden.
+            "metadatas": [{"n": 1}, {}, null],
             "uris": [null, "u", null],
             "include": ALL,
         })
@@ -39,7 +40,7 @@ async fn added_records_are_read_in_the_order_of_insertion() {
     assert_eq!(
         read,
         json!({
-            "ids": ["a"], "embeddings": null, "documents": [null], "uris": null, "metadatas": [null],
+            "ids": ["a"], "embeddings": null, "documents": [null], "uris": null, "metadatas": [{}],
             "include": ["documents", "metadatas"],
         })
     );
@@ -92,7 +93,7 @@ async fn values_are_kept_exactly() {
     assert_eq!(read["ids"], json!([id, "plain"]));
     assert_eq!(read["documents"], json!(["d\u{0}\u{0}", ""]));
     assert_eq!(read["uris"], json!(["u\u{0}", "\u{10fffe}0"]));
-    assert_eq!(read["metadatas"][1], json!(null));
+    assert_eq!(read["metadatas"][1], json!({}));
     let shown = read["metadatas"][0].as_object().expect("an object");
     assert_eq!(shown.len(), 11);
     for (key, value) in metadata.as_object().expect("an object") {

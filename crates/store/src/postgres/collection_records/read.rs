@@ -182,7 +182,11 @@ pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRe
         Ok(text.map(shown))
     };
     let metadata = match parts.metadata {
-        true => row.try_get::<Option<&str>, _>("metadata")?.and_then(metadata_of),
+        // Chroma keeps a URI among the metadata, so that a record with one has some, although they are hidden.
+        true => match row.try_get::<Option<&str>, _>("metadata")?.and_then(metadata_of) {
+            None => row.try_get::<bool, _>("has_uri")?.then(Map::new),
+            metadata => metadata,
+        },
         false => None,
     };
     Ok(CollectionRecord {

@@ -340,7 +340,7 @@ fn shown(table: &Table, parts: RecordParts) -> String {
         shown.push_str(&format!(", {} as text", quoted(&table.text_column)));
     }
     if parts.metadata {
-        shown.push_str(", metadata::text as metadata");
+        shown.push_str(", metadata::text as metadata, uri is not null as has_uri");
     }
     if parts.uri {
         shown.push_str(", uri");
