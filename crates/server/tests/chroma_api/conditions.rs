@@ -84,6 +84,8 @@ async fn document_conditions_are_literal_and_case_sensitive() {
     check(json!({"$contains": " \u{0} "}), &["nul"]).await;
     check(json!({"$regex": "^[a-c]{3}$"}), &["none"]).await;
     check(json!({"$regex": "(?i)cat"}), &["one"]).await;
+    check(json!({"$regex": "[0-9]"}), &["float"]).await;
+    check(json!({"$regex": "^nul . here$"}), &["nul"]).await;
     check(json!({"$not_regex": "a"}), &["one", "float", "text", "list", "nul"]).await;
     check(json!({"$and": [{"$contains": "a"}, {"$not_contains": "b"}]}), &["true"]).await;
     for wrong in

@@ -8,18 +8,22 @@ use serde_json::{Map, Value};
 use super::RecordWrite;
 use crate::storage::{DocumentTest, RecordFilter, Scalar, Test};
 
-/// Begins an escape sequence; a noncharacter, which texts hardly ever contain.
-const ESCAPE: char = '\u{10fffe}';
+/// Stands for NUL: one character that no class of a regular expression has, as it has no NUL. A noncharacter, which texts
+/// hardly ever contain.
+const NUL: char = '\u{10fffe}';
+/// Begins the sequence that stands for one of these two characters.
+const ESCAPE: char = '\u{10ffff}';
 
 /// `text` without NUL.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\0', ESCAPE]) {
+    if !text.contains(['\0', NUL, ESCAPE]) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
-            '\0' => escaped.extend([ESCAPE, '0']),
+            '\0' => escaped.push(NUL),
+            NUL => escaped.extend([ESCAPE, '0']),
             ESCAPE => escaped.extend([ESCAPE, '1']),
             c => escaped.push(c),
         }
@@ -33,8 +37,9 @@ pub(super) fn unescaped(text: &str) -> String {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
+            NUL => unescaped.push('\0'),
             ESCAPE => match chars.next() {
-                Some('0') => unescaped.push('\0'),
+                Some('0') => unescaped.push(NUL),
                 Some('1') => unescaped.push(ESCAPE),
                 other => unescaped.extend(std::iter::once(c).chain(other)),
             },
@@ -121,7 +126,9 @@ mod tests {
 
     #[test]
     fn escaped_texts_are_read_back_and_have_no_nul() {
-        for text in ["", "plain", "\0", "a\0b\0\0", "\u{10fffe}", "\u{10fffe}0\0\u{10fffe}1", "é\0é"] {
+        for text in
+            ["", "plain", "\0", "a\0b\0\0", "\u{10fffe}", "\u{10fffe}0\0\u{10ffff}1", "\u{10ffff}", "é\0é"]
+        {
             let stored = escaped(text);
             assert!(!stored.contains('\0'), "{text:?}");
             assert_eq!(unescaped(&stored), text);
