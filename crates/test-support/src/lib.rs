@@ -37,7 +37,7 @@ pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
 pub use python::python_packages;
-pub use run_mode::{count, skip};
+pub use run_mode::{count, not_permitted, skip};
 pub use shape::Shape;
 pub use shared_data::shared_lines;
 pub use small_model::SmallModel;

@@ -3,6 +3,14 @@
 /// Reports that the running test, or a part of it, is skipped, and why. With `PANOPTICON_REQUIRE_ALL=1`, that is a failure.
 /// `.ci/test` counts the lines in the file that `PANOPTICON_SKIPPED` names.
 pub fn skip(reason: &str) {
+    not_permitted(reason);
+    let is_required = std::env::var_os("PANOPTICON_REQUIRE_ALL").is_some_and(|value| value == "1");
+    assert!(!is_required, "PANOPTICON_REQUIRE_ALL allows no skip: {reason}");
+}
+
+/// Reports that the kernel does not permit the running test, in a container for example. Listed like a skip, but never a
+/// failure: no installation can end it.
+pub fn not_permitted(reason: &str) {
     use std::io::Write as _;
 
     println!("skipped: {reason}");
@@ -13,8 +21,6 @@ pub fn skip(reason: &str) {
         let line = format!("{package} {test}: {reason}\n");
         file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the skip is recorded");
     }
-    let is_required = std::env::var_os("PANOPTICON_REQUIRE_ALL").is_some_and(|value| value == "1");
-    assert!(!is_required, "PANOPTICON_REQUIRE_ALL allows no skip: {reason}");
 }
 
 /// The number of repetitions: `few` for each change, `many` in `.ci/nightly`, which sets `PANOPTICON_FULL_COUNTS=1`.
