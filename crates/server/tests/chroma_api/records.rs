@@ -222,6 +222,21 @@ async fn nearest_records_have_the_distances_of_chroma() {
 }
 
 #[tokio::test]
+async fn answer_that_repeats_a_record_too_often_is_refused() {
+    let api = Api::start().await;
+    let path = api.collection(json!({"name": "repeated"})).await;
+    let (mebibyte, vectors) = ("m".repeat(1 << 20), vec![[1]; 65]);
+    api.done(&format!("{path}/add"), json!({"ids": ["a"], "embeddings": [[1]], "documents": [mebibyte]}))
+        .await;
+    let query = |include: &[&str]| json!({"query_embeddings": vectors, "include": include});
+    let (kind, message) = error(&api.post(&format!("{path}/query"), query(&["documents"])).await, 413);
+    assert_eq!(kind, "ChromaError");
+    assert!(message.contains("use a smaller limit"), "{message}");
+    let found = api.done(&format!("{path}/query"), query(&["distances"])).await;
+    assert_eq!(found["ids"].as_array().map(Vec::len), Some(65));
+}
+
+#[tokio::test]
 async fn deletions_need_a_condition() {
     let api = Api::start().await;
     let path = api.collection(json!({"name": "deleted"})).await;

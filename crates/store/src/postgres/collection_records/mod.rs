@@ -21,7 +21,10 @@ use serde_json::{Map, Value};
 pub use self::{search::Neighbours, write::WriteMode};
 pub use super::sql::collections::RecordParts;
 use super::{Database, collections::CollectionError, vector_index::SearchedIndex};
-use crate::storage::{RecordFilter, StorageError};
+use crate::{
+    row::object_to_json,
+    storage::{RecordFilter, StorageError},
+};
 
 /// The collections of a database, and their records.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub struct Collections {
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Maximum tables whose indexes are cached.
 const MOST_KNOWN: usize = 10_000;
+/// Of a vector's component as JSON.
+const COMPONENT_BYTES: usize = 12;
 
 #[derive(Clone, Debug)]
 struct KnownIndex {
@@ -79,6 +84,16 @@ pub struct CollectionRecord {
     pub uri: Option<String>,
     /// Its metadata.
     pub metadata: Option<Map<String, Value>>,
+}
+
+impl CollectionRecord {
+    /// Its size in an answer, roughly.
+    fn bytes(&self) -> usize {
+        let texts = [Some(&self.id), self.document.as_ref(), self.uri.as_ref()];
+        let metadata = self.metadata.as_ref().map_or(0, |metadata| object_to_json(metadata).len());
+        let components = self.embedding.as_ref().map_or(0, Vec::len);
+        texts.into_iter().flatten().map(String::len).sum::<usize>() + metadata + components * COMPONENT_BYTES
+    }
 }
 
 impl Collections {

@@ -13,7 +13,7 @@ use super::{CollectionRecord, Collections, RecordParts, RecordSelection, read::W
 use crate::postgres::{
     Table,
     bounded::fetch,
-    collections::{Collection, CollectionError, failing},
+    collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
     sql::{
         collections::{self as statements},
         existing_rows,
@@ -24,6 +24,9 @@ use crate::postgres::{
 };
 
 const OPERATION: &str = "search records";
+
+/// Of all vectors of a request together.
+const MAX_HITS: usize = 1_000_000;
 
 /// The records nearest to some vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,9 +75,14 @@ impl Collections {
             }
         }
         let search = Search { table, wanted: &wanted, limit, index: index.as_deref() };
-        let mut found = Vec::with_capacity(embeddings.len());
+        let (mut found, mut hits) = (Vec::with_capacity(embeddings.len()), 0);
         for embedding in embeddings {
-            found.push(search.nearest(&mut transaction, embedding).await?);
+            let nearest = search.nearest(&mut transaction, embedding).await?;
+            hits += nearest.len();
+            if hits > MAX_HITS {
+                return Err(CollectionError::TooLarge);
+            }
+            found.push(nearest);
         }
         let (mut places, mut keys) = (HashMap::new(), Vec::new());
         for (key, _) in found.iter().flatten() {
@@ -94,6 +102,9 @@ impl Collections {
                 places.insert(key, records.len());
                 records.push(record);
             }
+        }
+        if hits > records.len() {
+            check_repeated(&records, found.iter().flatten().filter_map(|(key, _)| places.get(key)))?;
         }
         let hits = |hits: Vec<(Uuid, f64)>| {
             let hit = |(key, distance): (Uuid, f64)| Some((*places.get(&key)?, shown(table.space, distance)));
@@ -118,6 +129,17 @@ impl Collections {
         self.know_index(&table.name, index.clone());
         Ok(index)
     }
+}
+
+/// Checks the size of an answer in which a record is repeated for each vector that it is near to.
+fn check_repeated<'p>(
+    records: &[CollectionRecord],
+    hits: impl Iterator<Item = &'p usize>,
+) -> Result<(), CollectionError> {
+    let sizes: Vec<usize> = records.iter().map(CollectionRecord::bytes).collect();
+    let size =
+        hits.fold(0_usize, |sum, hit| sum.saturating_add(sizes.get(*hit).copied().unwrap_or_default()));
+    if size > MAX_RECORDS_BYTES { Err(CollectionError::TooLarge) } else { Ok(()) }
 }
 
 /// Whether one of `keys` does not exist.
