@@ -26,6 +26,11 @@ async fn metadata_conditions_compare_as_chroma_does() {
     let path = filled(&api).await;
     let check = async |condition: Value, expected: &[&str]| {
         assert_eq!(api.ids(&path, json!({"where": condition})).await, json!(expected), "{condition}");
+        // Many tests are made on decompressed columns.
+        let others = (0..40).map(|number| json!({"other": {"$ne": number}}));
+        let many: Vec<Value> = [condition].into_iter().chain(others).collect();
+        let many = json!({"where": {"$and": many}});
+        assert_eq!(api.ids(&path, many.clone()).await, json!(expected), "{many}");
     };
     check(json!({"k": 1}), &["one"]).await;
     check(json!({"k": 1.0}), &["one"]).await;
@@ -75,6 +80,10 @@ async fn document_conditions_are_literal_and_case_sensitive() {
     let check = async |condition: Value, expected: &[&str]| {
         let found = api.ids(&path, json!({"where_document": condition})).await;
         assert_eq!(found, json!(expected), "{condition}");
+        let others = (0..40).map(|number| json!({"$not_contains": format!("other {number}")}));
+        let many: Vec<Value> = [condition].into_iter().chain(others).collect();
+        let many = json!({"where_document": {"$and": many}});
+        assert_eq!(api.ids(&path, many.clone()).await, json!(expected), "{many}");
     };
     check(json!({"$contains": "CAT"}), &["one"]).await;
     check(json!({"$contains": "cat"}), &[]).await;

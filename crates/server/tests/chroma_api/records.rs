@@ -237,6 +237,22 @@ async fn answer_that_repeats_a_record_too_often_is_refused() {
 }
 
 #[tokio::test]
+async fn update_of_too_large_records_is_refused() {
+    let api = Api::start().await;
+    let path = api.collection(json!({"name": "large"})).await;
+    let (document, ids) = ("d".repeat(14 << 20), ["a", "b", "c", "d", "e"]);
+    for id in ids {
+        let body = json!({"ids": [id], "embeddings": [[1]], "documents": [document]});
+        api.done(&format!("{path}/add"), body).await;
+    }
+    let update = json!({"ids": ids, "metadatas": vec![json!({"k": 1}); ids.len()]});
+    let (_, message) = error(&api.post(&format!("{path}/update"), update).await, 413);
+    assert!(message.contains("change fewer records at once"), "{message}");
+    api.done(&format!("{path}/update"), json!({"ids": ["a", "b"], "metadatas": [{"k": 1}, {"k": 1}]})).await;
+    assert_eq!(api.ids(&path, json!({"where": {"k": 1}})).await, json!(["a", "b"]));
+}
+
+#[tokio::test]
 async fn deletions_need_a_condition() {
     let api = Api::start().await;
     let path = api.collection(json!({"name": "deleted"})).await;

@@ -138,7 +138,7 @@ impl Collections {
     }
 
     /// The records that `statement` returns. Large answers are read in turn.
-    async fn read_all(
+    pub(super) async fn read_all(
         &self,
         connection: &mut PgConnection,
         statement: Statement,
@@ -170,7 +170,7 @@ fn busy(error: StorageError) -> CollectionError {
 }
 
 /// The record of a row.
-pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
+fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
     let is_escaped = row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default();
     let shown = |text: String| if is_escaped { unescaped(&text) } else { text };
     let id = match row.try_get::<Option<String>, _>("source_id")? {

@@ -26,7 +26,7 @@ use crate::postgres::{
 const OPERATION: &str = "search records";
 
 /// Of all vectors of a request together.
-const MAX_HITS: usize = 1_000_000;
+const MAX_HITS: usize = 200_000;
 
 /// The records nearest to some vectors.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,7 +7,7 @@ use std::{
 
 use records::{MODEL_DIMENSION, Service, timestamp};
 use serde_json::{Map, Value};
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -15,13 +15,12 @@ use super::{
     CollectionRecord, Collections, RecordParts, RecordWrite,
     columns::{as_text, values},
     escape::{escaped, has_nul, mapped, metadata_has_nul},
-    read::read,
     search::check_dimensions,
 };
 use crate::{
     postgres::{
         Presence, Table,
-        bounded::{bound, fetch},
+        bounded::bound,
         checkout::Transaction,
         collections::{Collection, CollectionError, failing, find_for_update, set_table},
         copy_format::{HEADER, write_collection_row},
@@ -93,7 +92,7 @@ impl Collections {
             None => create_table(&mut transaction, collection, records).await?,
         };
         check_dimensions(&table, records.iter().filter_map(|record| record.embedding.as_ref()))?;
-        let batch = Batch { table: &table, records };
+        let batch = Batch { collections: self, table: &table, records };
         match mode {
             WriteMode::Add => batch.add(&mut transaction).await?,
             WriteMode::Update | WriteMode::Upsert => batch.merge(&mut transaction, mode).await?,
@@ -170,6 +169,7 @@ fn table_name(collection: &Collection) -> String {
 
 /// The records of a request.
 struct Batch<'a> {
+    collections: &'a Collections,
     table: &'a Table,
     records: &'a [RecordWrite],
 }
@@ -208,14 +208,10 @@ impl Batch<'_> {
             }
         }
         let keys: Vec<Uuid> = merged.iter().map(|(key, _)| *key).collect();
-        let rows = fetch(connection, statements::lock_collection_records(self.table, keys)).await;
-        let rows = rows.map_err(failing(OPERATION))?;
         let parts = RecordParts { document: true, metadata: true, uri: true, embedding: false };
-        let mut stored: HashMap<Uuid, CollectionRecord> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let key = row.try_get("id").map_err(failing(OPERATION))?;
-            stored.insert(key, read(row, parts).map_err(failing(OPERATION))?);
-        }
+        let statement = statements::lock_collection_records(self.table, keys);
+        let mut stored: HashMap<Uuid, CollectionRecord> =
+            self.collections.read_all(connection, statement, parts).await?.into_iter().collect();
         let (mut changed, mut new) = (Vec::new(), Vec::new());
         for (key, record) in &merged {
             match stored.remove(key) {

@@ -37,7 +37,9 @@ pub enum CollectionError {
         reason: String,
     },
     /// The records exceed the size of a response.
-    #[error("the records have more than {MAX_RECORDS_BYTES} bytes: use a smaller limit, or include less")]
+    #[error(
+        "the records have more than {MAX_RECORDS_BYTES} bytes: use a smaller limit, include less, or change fewer records at once"
+    )]
     TooLarge,
     /// The process uses too much memory for a large answer. The same operation may succeed later.
     #[error("too much memory is in use: retry later, or request less")]

@@ -100,13 +100,17 @@ pub(super) fn conditions(
         });
     }
     if let Some(filter) = filter {
-        conditions.push(metadata_condition(MetadataSource::of(service), filter, binds));
+        let first = binds.0.len();
+        let condition = metadata_condition(MetadataSource::of(service), filter, binds);
+        conditions.push(on_decompressed(condition, binds.0.len() - first, &[METADATA]));
     }
     if let Some(document) = document {
-        let text_column = quoted(&Table::of(service).text_column);
+        let (text_column, first) = (quoted(&Table::of(service).text_column), binds.0.len());
+        let whole_text = decompressed_text(&text_column);
         let mut document_conditions =
             DocumentConditions { text_column, bytes_left: pattern::MAX_BYTES, binds };
-        conditions.push(document_conditions.of(document)?);
+        let condition = document_conditions.of(document)?;
+        conditions.push(on_decompressed(condition, binds.0.len() - first, &[&whole_text]));
     }
     if let Some(from) = from {
         conditions.push(format!("created_at >= {}", binds.add(Bind::Time((*from).into()))));
@@ -139,9 +143,32 @@ pub(super) fn record_condition(
     filter: &RecordFilter,
     binds: &mut Binds,
 ) -> Result<String, StorageError> {
-    let text_column = quoted(text_column);
+    let (text_column, first) = (quoted(text_column), binds.0.len());
+    let whole_text = decompressed_text(&text_column);
     let mut room = pattern::MAX_BYTES;
-    RecordConditions { place, text_column, room: &mut room, binds }.of(filter)
+    let condition = RecordConditions { place, text_column, room: &mut room, binds }.of(filter)?;
+    Ok(on_decompressed(condition, binds.0.len() - first, &[METADATA, &whole_text]))
+}
+
+/// From so many placeholders on, a condition tests decompressed columns. Each test of a compressed one makes a copy, which
+/// PostgreSQL keeps until it is done with the row: with large rows, a few thousand tests would take all memory. An index
+/// is not used then.
+const MANY_PLACEHOLDERS: usize = 32;
+
+/// The metadata, decompressed.
+const METADATA: &str = "metadata #> '{}' as metadata";
+
+fn decompressed_text(column: &str) -> String {
+    format!("{column} || '' as {column}")
+}
+
+/// The condition, on columns that are decompressed once for each row if it has many tests.
+fn on_decompressed(condition: String, placeholders: usize, columns: &[&str]) -> String {
+    if placeholders < MANY_PLACEHOLDERS {
+        return condition;
+    }
+    let columns = columns.join(", ");
+    format!("exists (select from (select {columns} offset 0) as decompressed where {condition})")
 }
 
 struct RecordConditions<'b> {
@@ -151,7 +178,7 @@ struct RecordConditions<'b> {
     binds: &'b mut Binds,
 }
 
-/// From so many values on, a list is compared by hashes instead of one by one.
+/// From so many placeholders on, a list is compared by hashes instead of one by one.
 const HASHED_VALUES: usize = 9;
 
 impl RecordConditions<'_> {
