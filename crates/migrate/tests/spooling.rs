@@ -50,10 +50,10 @@ async fn left_by(test_database: &TestDatabase) -> String {
     one(
         test_database,
         "select concat_ws(E'\n',
-            (select string_agg((to_jsonb(r) - 'migration_run')::text, ' ' order by id) from records r),
+            (select string_agg((to_jsonb(r) - array['migration_run', 'position'])::text, ' ' order by id) from records r),
             (select string_agg(concat_ws('|', source_id, reason, record), ' ' order by source_id)
                 from migration_rejects),
-            (select string_agg(concat_ws('|', change, m.row - 'migration_run'), ' ' order by m.id)
+            (select string_agg(concat_ws('|', change, m.row - array['migration_run', 'position']), ' ' order by m.id)
                 from migration_replaced m))",
     )
     .await

@@ -159,6 +159,12 @@ pub(super) async fn update(
     }
     let metadata = to_text(stored_metadata("new_metadata", new_metadata)?.as_ref())?;
     let collection = find(&served, &path).await?;
+    if collection.is_of_service() && new_name.as_ref().is_some_and(|name| *name != collection.name) {
+        return Err(Refusal::invalid(format!(
+            "Collection [{}] is that of a service: it keeps its name",
+            collection.name
+        )));
+    }
     let configured = new_configuration
         .map(|update| Configured::changed(Configured::of(&collection).schema, &update))
         .transpose()?;

@@ -184,8 +184,24 @@ async fn services_have_collections_in_the_default_database() {
     api.done(&format!("{path}/update"), json!({"ids": [id], "metadatas": [{"theme": "biology"}]})).await;
     let themes = api.test_database.texts("select theme from queries order by position").await;
     assert_eq!(themes, ["biology", "unknown"]);
-    // The service keeps its table.
+    // The service keeps its table, and its name.
+    let renamed = api.send(Method::PUT, &path, Some(json!({"new_name": "stolen"}))).await;
+    assert!(error(&renamed, 400).1.contains("keeps its name"), "{renamed:?}");
     assert_eq!(api.send(Method::DELETE, &format!("{collections}/queries"), None).await.status, 404);
     assert_eq!(api.send(Method::POST, "/api/v2/reset", None).await.status, 200);
     assert_eq!(api.get(&format!("{path}/count")).await.json(), json!(2));
+}
+
+#[tokio::test]
+async fn list_of_too_large_collections_is_refused_and_can_be_read_in_pages() {
+    let api = Api::start().await;
+    let metadata = json!({"k": "m".repeat(6 << 20)});
+    for name in ["one", "two", "three"] {
+        api.collection(json!({"name": name, "metadata": metadata})).await;
+    }
+    let collections = format!("{DEFAULT}/collections");
+    let (_, message) = error(&api.get(&collections).await, 413);
+    assert!(message.contains("use a smaller limit"), "{message}");
+    let page = api.get(&format!("{collections}?limit=2&offset=1")).await.json();
+    assert_eq!([&page[0]["name"], &page[1]["name"]], [&json!("two"), &json!("three")]);
 }

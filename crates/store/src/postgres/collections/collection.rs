@@ -1,11 +1,12 @@
 //! The table `chroma_collections`.
 
+use futures_util::TryStreamExt as _;
 use records::DistanceSpace;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    CollectionError, failing,
+    CollectionError, MAX_RECORDS_BYTES, failing,
     migrated::{drop_tables, service_tables},
 };
 use crate::postgres::{Database, Table, jobs::now, unnamed::on};
@@ -76,6 +77,13 @@ pub struct CollectionChange<'a> {
     pub schema: Option<&'a str>,
 }
 
+impl Collection {
+    /// Whether its records are those of a service, which keeps its name and is not deleted.
+    pub fn is_of_service(&self) -> bool {
+        self.table.as_ref().is_some_and(|table| service_tables().contains(&table.name))
+    }
+}
+
 struct Row {
     id: Uuid,
     tenant: String,
@@ -91,6 +99,9 @@ struct Row {
 }
 
 const READ: &str = "read a collection";
+
+/// How much more memory JSON uses once it is parsed.
+const JSON_COPIES: usize = 4;
 
 /// How often a creation is repeated if the existing collection is deleted before it can be read.
 const ATTEMPTS: usize = 20;
@@ -258,14 +269,14 @@ impl Database {
     /// The collections of a database, oldest first: `limit` of them after the first `offset`.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`CollectionError::TooLarge`], or when the database fails.
     pub async fn collections_of(
         &self,
         (tenant, database): (&str, &str),
         limit: Option<u32>,
         offset: u32,
     ) -> Result<Vec<Collection>, CollectionError> {
-        let rows = sqlx::query_as!(
+        let mut rows = sqlx::query_as!(
             Row,
             r#"
             select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
@@ -281,10 +292,17 @@ impl Database {
             limit.map(i64::from),
             i64::from(offset)
         )
-        .fetch_all(self)
-        .await
-        .map_err(failing("list collections"))?;
-        rows.into_iter().map(Row::collection).collect()
+        .fetch(self);
+        let (mut collections, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(failing("list collections"))? {
+            let texts = [&row.metadata, &row.configuration, &row.schema];
+            bytes += texts.into_iter().flatten().map(String::len).sum::<usize>();
+            if bytes > MAX_RECORDS_BYTES / JSON_COPIES {
+                return Err(CollectionError::TooLarge);
+            }
+            collections.push(row.collection()?);
+        }
+        Ok(collections)
     }
 
     /// How many collections a database has.

@@ -36,9 +36,9 @@ pub enum CollectionError {
         /// What it cannot do, and what to do instead.
         reason: String,
     },
-    /// The records exceed the size of a response.
+    /// The records or collections exceed the size of a response, or of a batch.
     #[error(
-        "the records have more than {MAX_RECORDS_BYTES} bytes: use a smaller limit, include less, or change fewer records at once"
+        "more than {MAX_RECORDS_BYTES} bytes would be read: use a smaller limit, include less, or change fewer records at once"
     )]
     TooLarge,
     /// The process uses too much memory for a large answer. The same operation may succeed later.

@@ -200,8 +200,8 @@ fn report_has_all_facts_and_findings_within_its_width() {
           embeddings    not examined: the role may not read it
 
         queries: 20,000 rows, 36.7 MB, indexes 44.0 MB
-          vector index  queries_panopticon_vector, hnsw with m 16, ef_construction 200 (inserts with 64),
-                        41.9 MB
+          vector index  queries_panopticon_vector, hnsw with m 16, ef_construction 200
+                        (inserts with 64), 41.9 MB
           searches now  recall 0.800 (0.750 to 0.850) in 1.2 ms with 80 candidates;
                         exact in 21.0 ms (medians of 30)
           recent        recall 0.990, half within 1.5 ms, 99 % within 9.0 ms; filters:
