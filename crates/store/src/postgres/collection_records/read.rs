@@ -162,7 +162,7 @@ impl Collections {
     }
 }
 
-fn busy(error: StorageError) -> CollectionError {
+pub(super) fn busy(error: StorageError) -> CollectionError {
     match error {
         StorageError::Busy => CollectionError::Busy,
         error => CollectionError::Failed { operation: "wait for other large answers", source: error.into() },

@@ -9,7 +9,11 @@ use records::{DistanceSpace, Embedding};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{CollectionRecord, Collections, RecordParts, RecordSelection, read::Wanted, unsupported};
+use super::{
+    CollectionRecord, Collections, RecordParts, RecordSelection,
+    read::{Wanted, busy},
+    unsupported,
+};
 use crate::postgres::{
     Table,
     bounded::fetch,
@@ -27,6 +31,8 @@ const OPERATION: &str = "search records";
 
 /// Of all vectors of a request together.
 const MAX_HITS: usize = 200_000;
+/// Queries that may have more hits are made in turn.
+const MANY_HITS: u64 = 20_000;
 
 /// The records nearest to some vectors.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +65,12 @@ impl Collections {
             return Ok(none());
         }
         let wanted = Wanted::new(table, selection);
+        // Taken before a connection, so that large queries leave those to others. The records are read in turn, too.
+        let possible = u64::from(limit).saturating_mul(embeddings.len() as u64);
+        let turn = match possible > MANY_HITS {
+            true => Some(self.database.begin_large().await.map_err(busy)?),
+            false => None,
+        };
         let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
         let has_unknown_ids = match &wanted.keys {
             Some(keys) => has_unknown(&mut transaction, table, keys).await?,
@@ -91,6 +103,7 @@ impl Collections {
                 keys.push(*key);
             }
         }
+        drop(turn);
         let rows = self.with_keys(&mut transaction, (table, keys.clone()), parts).await?;
         transaction.commit().await.map_err(failing(OPERATION))?;
         let mut by_key: HashMap<Uuid, CollectionRecord> = rows.into_iter().collect();
