@@ -53,8 +53,6 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
         DESCRIPTION => RouteClass::Description,
         PAGE => RouteClass::Page,
         _ if EVALUATE_QUERY.contains(&path) || EVALUATE_THEME.contains(&path) => RouteClass::Evaluation,
-        _ if chroma_api::OPEN.contains(&path) => RouteClass::OpenChroma,
-        _ if path.starts_with(chroma_api::PREFIX) => RouteClass::Chroma,
         _ => RouteClass::Records,
     }
 }
@@ -62,6 +60,7 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
 /// The class of the route at `path` of an address that only serves Chroma's API.
 fn class_of_chroma(path: &str) -> RouteClass {
     match class_of(path) {
+        _ if chroma_api::OPEN.contains(&path) => RouteClass::OpenChroma,
         RouteClass::Records | RouteClass::Evaluation => RouteClass::Chroma,
         class => class,
     }

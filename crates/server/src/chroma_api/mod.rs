@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use store::postgres::collection_records::Collections;
 
-pub(crate) use self::routes::{OPEN, PREFIX, first_version, router};
+pub(crate) use self::routes::{OPEN, first_version, router};
 use crate::process::Process;
 
 /// Whether clients may delete everything.

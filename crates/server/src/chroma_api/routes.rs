@@ -13,9 +13,6 @@ use crate::process::Process;
 /// Open to everyone: they say nothing but that the server is there, and clients ask before they send a key.
 pub(crate) const OPEN: [&str; 4] = ["/api/v2", "/api/v2/heartbeat", "/api/v2/healthcheck", "/api/v2/version"];
 
-/// The prefix of all routes.
-pub(crate) const PREFIX: &str = "/api/v2";
-
 /// The routes.
 pub(crate) fn router(api: &ChromaApi, process: &Arc<Process>) -> Router {
     let databases = "/api/v2/tenants/{tenant}/databases";
