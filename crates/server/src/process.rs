@@ -93,7 +93,7 @@ impl Process {
         self.metrics.maintenance.clone()
     }
 
-    /// A place for the export of the request that holds `permit`; if there is none, that of a client that has stopped
+    /// A place for the export of the request that holds `permit`; or, when all are taken, that of a client that has stopped
     /// reading.
     ///
     /// # Errors

@@ -217,6 +217,7 @@ impl Judging {
         output: &Record,
     ) -> Result<Evaluation, RunError> {
         let judge = &plan.judge.model;
+        // Only its size counts here.
         let reference = question.reference.as_deref().unwrap_or_default();
         let _held = self.reserve_for(&[&question.text, reference, metric.rubric.text(), &output.text]).await;
         let input = JudgeInput { question, outputs: Shown::One(&output.text), repeat: 0 };

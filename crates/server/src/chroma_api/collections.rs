@@ -115,6 +115,7 @@ pub(super) async fn create(
 pub(super) async fn list(State(served): State<Served>, path: Path, page: Page) -> Answered<Json<Vec<Value>>> {
     let database = served.api.collections.database();
     let place = (path.tenant.as_str(), path.database.as_str());
+    // Without an offset, from the first one.
     let found = database.collections_of(place, page.limit, page.offset.unwrap_or_default()).await?;
     Ok(Json(found.iter().map(shown).collect()))
 }

@@ -130,6 +130,7 @@ impl Configured {
         metadata: Option<&Map<String, Value>>,
         schema: Option<Schema>,
     ) -> Answered<Self> {
+        // Without a configuration, metadata, schema and defaults say everything.
         let Configuration { hnsw, spann, embedding_function } = configuration.unwrap_or_default();
         if hnsw.is_some() && spann.is_some() {
             return Err(Refusal::invalid("Multiple vector index configurations provided"));
@@ -180,6 +181,7 @@ impl Configured {
         // A migrated one. The space was read from its index, which counts more than its metadata.
         let metadata = collection.metadata.as_deref().map(|metadata| decode(metadata).value);
         let of_metadata = metadata.as_ref().and_then(Value::as_object).map(Hnsw::from_metadata);
+        // Metadata that Chroma would not read as parameters stay metadata; they configure nothing.
         let mut hnsw = of_metadata.and_then(Result::ok).unwrap_or_default();
         hnsw.space =
             SPACES.iter().find(|(name, _)| *name == collection.space.as_str()).map(|(_, space)| *space);
@@ -221,6 +223,7 @@ impl Configured {
     }
 
     fn of_schema(schema: Value) -> Answered<Self> {
+        // A schema without it is refused below.
         let config = schema["keys"][EMBEDDING_KEY].pointer(FLOAT_LIST).cloned().unwrap_or_default();
         let space = config["space"].as_str().and_then(DistanceSpace::from_chroma);
         let space = space.ok_or_else(|| Refusal::invalid("Invalid schema input: unknown space"))?;
@@ -230,6 +233,7 @@ impl Configured {
 
 /// The configuration that a schema says.
 fn configuration_of(schema: &Value, space: DistanceSpace) -> Value {
+    // What a schema does not say is null, as in Chroma's answers.
     let config = schema["keys"][EMBEDDING_KEY].pointer(FLOAT_LIST).cloned().unwrap_or_default();
     let hnsw: Map<String, Value> =
         ["ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold"]

@@ -96,6 +96,7 @@ pub(super) async fn list_databases(
 ) -> Answered<Json<Vec<DatabaseResponse>>> {
     let database = served.api.collections.database();
     let found =
+        // Without an offset, from the first one.
         database.collection_databases(&path.tenant, page.limit, page.offset.unwrap_or_default()).await?;
     Ok(Json(found.into_iter().map(DatabaseResponse::from).collect()))
 }

@@ -33,7 +33,7 @@ async fn server_answers_as_chroma_does() {
     assert_eq!(error(&api.post(tenants, json!({})).await, 422).0, "ChromaError");
     for body in ["", "{x", "{\"name\": \"abc\"} x"] {
         let answer = send_to(&api.client, &api.url, Method::POST, tenants, &[], Some(body.to_owned())).await;
-        // Without a body, there is none whose type could be wrong.
+        // Without a body, no content type is checked.
         assert_eq!(error(&answer, 400).0, "InvalidArgumentError", "{body:?}");
     }
 }

@@ -226,8 +226,8 @@ pub(crate) fn delete_collection_records(
     Ok(statement(format!("delete from {name}\nwhere id in (\n    {first}\n)"), binds))
 }
 
-/// The keys of the records nearest to `embedding`, and their distances, by comparing all of them; with `up_to`, only
-/// so many are compared, and the column `matching` shows whether there are more.
+/// The keys of the records nearest to `embedding`, and their distances, by comparing all of them; with `up_to`,
+/// only that number is compared, and the column `matching` shows whether more match.
 pub(crate) fn nearest_collection_records(
     table: &Table,
     rows: Rows<'_>,

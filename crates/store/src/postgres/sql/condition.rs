@@ -150,9 +150,9 @@ pub(super) fn record_condition(
     Ok(on_decompressed(condition, binds.0.len() - first, &[METADATA, &whole_text]))
 }
 
-/// From so many placeholders on, a condition tests decompressed columns. Each test of a compressed one makes a copy, which
-/// PostgreSQL keeps until it is done with the row: with large rows, a few thousand tests would take all memory. An index
-/// is not used then.
+/// With this number of placeholders or more, a condition tests decompressed columns. Each test of a compressed one makes
+/// a copy, which PostgreSQL keeps until it is done with the row: with large rows, a few thousand tests would take all
+/// memory. An index is not used then.
 const MANY_PLACEHOLDERS: usize = 32;
 
 /// The metadata, decompressed.
