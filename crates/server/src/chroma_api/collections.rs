@@ -143,8 +143,7 @@ pub(super) async fn get_by_id(State(served): State<Served>, path: Path) -> Answe
 /// The collection with the id of the path.
 pub(super) async fn find(served: &Served, path: &Path) -> Answered<Collection> {
     let id = path.id()?;
-    let found =
-        served.api.collections.database().collection_with_id(&path.tenant, &path.database, id).await?;
+    let found = served.api.collections.find(&path.tenant, &path.database, id).await?;
     found.ok_or_else(|| Refusal::not_found(format!("Collection [{id}] does not exist.")))
 }
 

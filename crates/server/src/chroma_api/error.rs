@@ -37,6 +37,11 @@ impl Refusal {
         Self::Chroma(StatusCode::CONFLICT, message.into())
     }
 
+    /// Whether the request might be carried out if the collection has changed since it was read.
+    pub(super) fn may_be_outdated(&self) -> bool {
+        matches!(self, Self::Chroma(status, _) if status.is_client_error() && *status != StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
     pub(super) fn not_implemented(message: impl Into<String>) -> Self {
         Self::Chroma(StatusCode::NOT_IMPLEMENTED, message.into())
     }

@@ -1,5 +1,7 @@
 //! The records of a collection.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::StatusCode,
@@ -8,14 +10,11 @@ use axum::{
 use records::Embedding;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use store::{
-    postgres::{
-        collection_records::{
-            CollectionRecord, Neighbours, RecordParts, RecordSelection, RecordWrite, WriteMode,
-        },
-        collections::Collection,
+use store::postgres::{
+    collection_records::{
+        CollectionRecord, Neighbours, RecordParts, RecordSelection, RecordWrite, WriteMode,
     },
-    storage::RecordFilter,
+    collections::Collection,
 };
 
 use super::{
@@ -147,15 +146,34 @@ pub(super) async fn update(
     Ok(Json(json!({})))
 }
 
+/// What `operate` does with the collection of the path, as this process last read it. If the operation finds that the
+/// collection has changed, or rejects the request for another reason, it is repeated with the collection as it is now.
+async fn with_collection<T, F: Future<Output = Answered<T>>>(
+    served: &Served,
+    path: &Path,
+    operate: impl Fn(Arc<Collection>) -> F,
+) -> Answered<T> {
+    let (id, collections) = (path.id()?, &served.api.collections);
+    if let Some(known) = collections.known(&path.tenant, &path.database, id) {
+        match operate(known).await {
+            Err(refusal) if refusal.may_be_outdated() => {}
+            done => return done,
+        }
+    }
+    operate(Arc::new(find(served, path).await?)).await
+}
+
 async fn write(served: &Served, path: &Path, parts: Parts, mode: WriteMode) -> Answered<()> {
-    let records = parts.into_records()?;
-    let collection = find(served, path).await?;
-    Ok(served.api.collections.write(&collection, &records, mode).await?)
+    let (records, collections) = (&parts.into_records()?, &served.api.collections);
+    let write =
+        |collection: Arc<Collection>| async move { Ok(collections.write(&collection, records, mode).await?) };
+    with_collection(served, path, write).await
 }
 
 pub(super) async fn count(State(served): State<Served>, path: Path) -> Answered<Json<u64>> {
-    let collection = find(&served, &path).await?;
-    Ok(Json(served.api.collections.count(&collection).await?))
+    let collections = &served.api.collections;
+    let count = |collection: Arc<Collection>| async move { Ok(collections.count(&collection).await?) };
+    Ok(Json(with_collection(&served, &path, count).await?))
 }
 
 pub(super) async fn get(
@@ -164,10 +182,13 @@ pub(super) async fn get(
     Body(get): Body<Get>,
 ) -> Answered<Response> {
     let filter = conditions::read(get.r#where.as_ref(), get.where_document.as_ref())?;
-    let collection = find(&served, &path).await?;
-    let selection = selection(&collection, get.ids, filter)?;
-    let page = (get.limit, get.offset.unwrap_or_default());
-    let records = served.api.collections.get(&collection, &selection, parts(&get.include), page).await?;
+    let (collections, selection) = (&served.api.collections, &RecordSelection { ids: get.ids, filter });
+    let (page, parts) = ((get.limit, get.offset.unwrap_or_default()), parts(&get.include));
+    let read = |collection: Arc<Collection>| async move {
+        check_selection(&collection, selection)?;
+        Ok(collections.get(&collection, selection, parts, page).await?)
+    };
+    let records = with_collection(&served, &path, read).await?;
     let mut answer = GetResponse {
         ids: Vec::with_capacity(records.len()),
         embeddings: column(&get.include, Include::Embeddings),
@@ -193,17 +214,21 @@ pub(super) async fn query(
     Body(query): Body<Query>,
 ) -> Answered<Response> {
     let filter = conditions::read(query.r#where.as_ref(), query.where_document.as_ref())?;
-    let collection = find(&served, &path).await?;
-    let selection = selection(&collection, query.ids, filter)?;
+    let (collections, selection) = (&served.api.collections, &RecordSelection { ids: query.ids, filter });
     let embeddings: Vec<Embedding> =
         query.query_embeddings.into_iter().map(|numbers| numbers.0.into()).collect();
-    if embeddings.iter().any(|embedding| !embedding.is_finite()) {
-        return Err(Refusal::invalid(
-            "Validation error: query_embeddings: Embeddings must not contain NaN or Infinity values",
-        ));
-    }
     let wanted = (embeddings.as_slice(), query.n_results.unwrap_or(DEFAULT_RESULTS));
-    let found = served.api.collections.query(&collection, &selection, wanted, parts(&query.include)).await?;
+    let parts = parts(&query.include);
+    let search = |collection: Arc<Collection>| async move {
+        check_selection(&collection, selection)?;
+        if wanted.0.iter().any(|embedding| !embedding.is_finite()) {
+            return Err(Refusal::invalid(
+                "Validation error: query_embeddings: Embeddings must not contain NaN or Infinity values",
+            ));
+        }
+        Ok(collections.query(&collection, selection, wanted, parts).await?)
+    };
+    let found = with_collection(&served, &path, search).await?;
     // As Chroma does, which clients see as an exception.
     if found.has_unknown_ids && selection.filter.is_none() {
         let message = "Error executing plan: Internal error: Error finding id";
@@ -261,8 +286,10 @@ pub(super) async fn delete(
         }
         _ => {}
     }
+    // As it is now: the condition is checked against its configuration.
     let collection = find(&served, &path).await?;
-    let selection = selection(&collection, delete.ids, filter)?;
+    let selection = RecordSelection { ids: delete.ids, filter };
+    check_selection(&collection, &selection)?;
     let deleted = served.api.collections.delete(&collection, &selection, delete.limit).await?;
     Ok(Json(json!({"deleted": deleted})))
 }
@@ -274,15 +301,11 @@ pub(super) async fn search() -> Refusal {
     )
 }
 
-fn selection(
-    collection: &Collection,
-    ids: Option<Vec<String>>,
-    filter: Option<RecordFilter>,
-) -> Answered<RecordSelection> {
-    if let Some(filter) = &filter {
-        check_indexed(filter, &Configured::of(collection).schema)?;
+fn check_selection(collection: &Collection, selection: &RecordSelection) -> Answered<()> {
+    match &selection.filter {
+        Some(filter) => check_indexed(filter, &Configured::of(collection).schema),
+        None => Ok(()),
     }
-    Ok(RecordSelection { ids, filter })
 }
 
 fn parts(include: &[Include]) -> RecordParts {

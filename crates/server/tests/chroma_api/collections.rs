@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::postgres::Database;
 
 use super::{Api, DEFAULT, error};
@@ -153,6 +153,58 @@ async fn racing_clients_of_two_processes_create_one_collection() {
     let mut statuses: Vec<u16> = statuses.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [vec![200], vec![409; 9]].concat());
+}
+
+#[tokio::test]
+async fn changes_of_another_process_are_seen_at_once() {
+    let api = Api::start().await;
+    let other = api.start_beside().await;
+    let send = async |method, path: &str, body: Option<Value>| {
+        let body = body.map(|body| body.to_string());
+        send_to(&api.client, &other, method, path, &[], body).await
+    };
+    let nearest = json!({"query_embeddings": [[1, 0]], "include": []});
+    let path = api.collection(json!({"name": "watched"})).await;
+    assert_eq!(api.ids(&path, json!({})).await, json!([]));
+    assert_eq!(api.done(&format!("{path}/query"), nearest.clone()).await["ids"], json!([[]]));
+
+    // The first record, which creates the table.
+    let first = json!({"ids": ["a"], "embeddings": [[1, 0]], "metadatas": [{"n": 1}]});
+    assert_eq!(send(Method::POST, &format!("{path}/add"), Some(first)).await.status, 201);
+    for _ in 0..2 {
+        assert_eq!(api.ids(&path, json!({})).await, json!(["a"]));
+        assert_eq!(api.done(&format!("{path}/query"), nearest.clone()).await["ids"], json!([["a"]]));
+        assert_eq!(api.get(&format!("{path}/count")).await.json(), json!(1));
+    }
+
+    // A change that leaves the records as they are.
+    assert_eq!(send(Method::PUT, &path, Some(json!({"new_name": "renamed"}))).await.status, 200);
+    assert_eq!(api.ids(&path, json!({"where": {"n": 1}})).await, json!(["a"]));
+    let second = json!({"ids": ["b"], "embeddings": [[0, 1]]});
+    assert_eq!(api.post(&format!("{path}/add"), second).await.status, 201);
+    assert_eq!(api.ids(&path, json!({})).await, json!(["a", "b"]));
+    let elsewhere = path.replace("default_database", "another_database");
+    assert_eq!(api.post(&format!("{elsewhere}/get"), json!({})).await.status, 404);
+
+    // Its deletion.
+    let by_name = format!("{DEFAULT}/collections/renamed");
+    assert_eq!(send(Method::DELETE, &by_name, None).await.status, 200);
+    let written = json!({"ids": ["c"], "embeddings": [[1, 1]]});
+    let requests = [
+        ("get", json!({})),
+        ("query", nearest),
+        ("add", written.clone()),
+        ("upsert", written.clone()),
+        ("update", written),
+        ("delete", json!({"ids": ["a"]})),
+    ];
+    let id = path.rsplit('/').next().expect("the id is last");
+    let missing = ("NotFoundError".to_owned(), format!("Collection [{id}] does not exist."));
+    for (operation, body) in requests {
+        let answer = api.post(&format!("{path}/{operation}"), body).await;
+        assert_eq!(error(&answer, 404), missing, "{operation}");
+    }
+    assert_eq!(error(&api.get(&format!("{path}/count")).await, 404), missing);
 }
 
 #[tokio::test]

@@ -222,6 +222,78 @@ async fn nearest_records_have_the_distances_of_chroma() {
 }
 
 #[tokio::test]
+async fn searches_by_several_vectors_find_what_each_of_them_finds() {
+    let api = Api::start().await;
+    let path =
+        api.collection(json!({"name": "several", "configuration": {"hnsw": {"space": "cosine"}}})).await;
+    let ids: Vec<String> = (0..60).map(|number| format!("r{number}")).collect();
+    let vector = |number: i32| json!([number % 7 - 3, number % 5, number % 11 - 5]);
+    let embeddings: Vec<Value> = (0..60).map(vector).collect();
+    let metadatas: Vec<Value> = (0..60).map(|number| json!({"n": number % 4})).collect();
+    let body = json!({"ids": ids, "embeddings": embeddings, "metadatas": metadatas, "documents": ids});
+    api.done(&format!("{path}/add"), body).await;
+    let search = async |vectors: Vec<Value>, limit: usize, condition: &Value| {
+        let mut body = json!({"query_embeddings": vectors, "n_results": limit});
+        if !condition.is_null() {
+            body["where"] = condition.clone();
+        }
+        body["include"] = json!(["distances", "documents", "embeddings", "metadatas", "uris"]);
+        api.done(&format!("{path}/query"), body).await
+    };
+    for condition in [Value::Null, json!({"n": 1}), json!({"n": 9})] {
+        let vectors: Vec<Value> = [1, 2, 0, 2].map(vector).to_vec();
+        let few = search(vectors.clone(), 7, &condition).await;
+        // More than are read by one message.
+        let many = search(vectors.clone(), 2_000, &condition).await;
+        for (place, vector) in vectors.into_iter().enumerate() {
+            let alone = search(vec![vector], 7, &condition).await;
+            for part in ["ids", "distances", "documents", "embeddings", "metadatas"] {
+                assert_eq!(few[part][place], alone[part][0], "{part}");
+                let first: Vec<&Value> = many[part][place].as_array().into_iter().flatten().take(7).collect();
+                let expected: Vec<&Value> = few[part][place].as_array().into_iter().flatten().collect();
+                assert_eq!(first, expected, "{part}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn texts_of_conditions_are_never_read_as_sql() {
+    let api = Api::start().await;
+    let path = api.collection(json!({"name": "odd_texts"})).await;
+    let texts =
+        ["it's", r"\", r"\'", "$1", "$2 $1::real[]", "E'x'", "'; drop table x; --", "ä\n\t'", "\u{10ffff}"];
+    let count = texts.len();
+    let body = json!({
+        "ids": texts,
+        "embeddings": vec![[1, 2]; count],
+        "documents": texts.map(|text| format!("before {text} after")),
+        "metadatas": texts.map(|text| json!({text.replace('$', "§"): text, "text": text})),
+    });
+    api.done(&format!("{path}/add"), body).await;
+    for text in texts {
+        let conditions = [
+            json!({"ids": [text]}),
+            json!({"where": {"text": text}}),
+            json!({"where": {text.replace('$', "§"): text}}),
+            json!({"where": {"text": {"$in": [text, "another"]}}}),
+            json!({"where_document": {"$contains": format!("before {text} after")}}),
+        ];
+        for condition in conditions {
+            assert_eq!(api.ids(&path, condition.clone()).await, json!([text]), "{condition}");
+            if condition["ids"].is_null() {
+                let mut body = condition.clone();
+                body["query_embeddings"] = json!([[2, 1]]);
+                let found = api.done(&format!("{path}/query"), body).await;
+                assert_eq!(found["ids"], json!([[text]]), "{condition}");
+            }
+        }
+        let others = api.ids(&path, json!({"where": {"text": {"$ne": text}}})).await;
+        assert_eq!(others.as_array().map(Vec::len), Some(count - 1), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn answer_that_repeats_a_record_too_often_is_refused() {
     let api = Api::start().await;
     let path = api.collection(json!({"name": "repeated"})).await;

@@ -2,7 +2,7 @@
 
 use std::{future, sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::{future::try_join_all, stream::BoxStream};
 use log::LevelFilter;
 use records::{Service, lock::RwLock};
 use sqlx::{
@@ -448,6 +448,23 @@ impl Database {
         }
     }
 
+    /// What `read` makes of the rows of `statements`, which are one message. `failing` converts errors of the connection.
+    pub(crate) async fn read_at_once<T, E>(
+        &self,
+        settings: &[sql::Sql],
+        statements: Vec<sql::statement::Statement>,
+        failing: impl Fn(sqlx::Error) -> E,
+        read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let message =
+            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statements);
+        let permit = self.permit().await.map_err(&failing)?;
+        let mut connection = self.hot_connections.acquire(permit).await.map_err(failing)?;
+        let done = read(sqlx::raw_sql(message).fetch(connection.connection())).await?;
+        self.hot_connections.put(connection);
+        Ok(done)
+    }
+
     async fn send_at_once(
         &self,
         settings: &[sql::Sql],
@@ -455,7 +472,7 @@ impl Database {
         size: AnswerSize,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
-            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statement);
+            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), [statement]);
         let mut connection = self.hot_connections.acquire(self.permit().await?).await?;
         let rows = within_answer(sqlx::raw_sql(statements).fetch(connection.connection()), size).await?;
         self.hot_connections.put(connection);

@@ -4,23 +4,21 @@
 
 mod columns;
 mod escape;
+mod known;
 mod read;
 mod search;
+mod search_at_once;
 mod write;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc};
 
 use records::{Embedding, lock::Mutex};
 use serde_json::{Map, Value};
 
+use self::known::Known;
 pub use self::{search::Neighbours, write::WriteMode};
 pub use super::sql::collections::RecordParts;
-use super::{Database, collections::CollectionError, vector_index::SearchedIndex};
+use super::{Database, collections::CollectionError};
 use crate::{
     row::object_to_json,
     storage::{RecordFilter, StorageError},
@@ -30,22 +28,12 @@ use crate::{
 #[derive(Clone)]
 pub struct Collections {
     database: Database,
-    /// The vector indexes that searches use, by table.
-    indexes: Arc<Mutex<HashMap<String, KnownIndex>>>,
+    /// Shared by the clones.
+    known: Arc<Mutex<Known>>,
 }
 
-/// How long the cached state of a table's vector index is used. A later change makes a search slower, never wrong.
-const KNOWN_FOR: Duration = Duration::from_secs(10);
-/// Maximum tables whose indexes are cached.
-const MOST_KNOWN: usize = 10_000;
 /// Of a vector's component as JSON.
 const COMPONENT_BYTES: usize = 12;
-
-#[derive(Clone, Debug)]
-struct KnownIndex {
-    seen: Instant,
-    index: Option<Arc<SearchedIndex>>,
-}
 
 /// What a client writes about a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,25 +88,12 @@ impl Collections {
     /// The collections of `database`, whose schema must be prepared
     /// ([`Database::prepare_bookkeeping`]).
     pub fn new(database: Database) -> Self {
-        Self { database, indexes: Arc::default() }
+        Self { database, known: Arc::default() }
     }
 
     /// The database.
     pub fn database(&self) -> &Database {
         &self.database
-    }
-
-    fn known_index(&self, table: &str) -> Option<Option<Arc<SearchedIndex>>> {
-        let known = self.indexes.lock();
-        known.get(table).filter(|known| known.seen.elapsed() < KNOWN_FOR).map(|known| known.index.clone())
-    }
-
-    fn know_index(&self, table: &str, index: Option<Arc<SearchedIndex>>) {
-        let mut known = self.indexes.lock();
-        if known.len() >= MOST_KNOWN {
-            known.clear();
-        }
-        known.insert(table.to_owned(), KnownIndex { seen: Instant::now(), index });
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads, counts and deletes records.
 
-use futures_util::TryStreamExt as _;
+use futures_util::{TryStreamExt as _, stream::BoxStream};
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
@@ -14,9 +14,10 @@ use crate::{
     json::decode,
     postgres::{
         Table,
-        bounded::{AnswerSize, bound, bytes_of, fetch},
+        bounded::{AnswerSize, bound, bytes_of},
         collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
         sql::{
+            Sql,
             collections::{self as statements, Rows},
             statement::Statement,
         },
@@ -24,6 +25,8 @@ use crate::{
     },
     storage::{RecordFilter, StorageError},
 };
+
+const OPERATION: &str = "read records";
 
 /// The keys and the condition of a selection, as the statements take them.
 pub(super) struct Wanted {
@@ -58,7 +61,6 @@ impl Collections {
         parts: RecordParts,
         (limit, offset): (Option<u32>, u32),
     ) -> Result<Vec<CollectionRecord>, CollectionError> {
-        const OPERATION: &str = "read records";
         let Some(table) = &collection.table else { return Ok(Vec::new()) };
         let wanted = Wanted::new(table, selection);
         if wanted.is_none() || limit == Some(0) {
@@ -66,10 +68,7 @@ impl Collections {
         }
         let statement = statements::list_collection_records(table, wanted.rows(), parts, (limit, offset))
             .map_err(unsupported)?;
-        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let records = self.read_all(&mut transaction, statement, parts).await?;
-        transaction.commit().await.map_err(failing(OPERATION))?;
-        Ok(records.into_iter().map(|(_, record)| record).collect())
+        self.read_at_once(collection, (&[], vec![statement]), |row| read(row, parts)).await
     }
 
     /// Checks that the database answers, on a connection of its own.
@@ -91,14 +90,10 @@ impl Collections {
     /// # Errors
     /// When the collection is gone, or the database fails.
     pub async fn count(&self, collection: &Collection) -> Result<u64, CollectionError> {
-        const OPERATION: &str = "count records";
         let Some(table) = &collection.table else { return Ok(0) };
-        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let rows = fetch(&mut transaction, statements::count_collection_records(table)).await;
-        let rows = rows.map_err(failing(OPERATION))?;
-        transaction.commit().await.map_err(failing(OPERATION))?;
-        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>(0)).map_err(failing(OPERATION))?;
-        Ok(u64::try_from(count).unwrap_or_default())
+        let statement = statements::count_collection_records(table);
+        let counts = self.read_at_once(collection, (&[], vec![statement]), |row| row.try_get::<i64, _>(0));
+        Ok(counts.await?.first().and_then(|count| u64::try_from(*count).ok()).unwrap_or_default())
     }
 
     /// Deletes records, the first `limit` of them if there is a limit, and returns their number.
@@ -137,16 +132,48 @@ impl Collections {
         self.read_all(connection, statements::collection_records(table, keys, parts), parts).await
     }
 
-    /// The records that `statement` returns. Large answers are read in turn.
+    /// The records that `statement` returns, by key.
     pub(super) async fn read_all(
         &self,
         connection: &mut PgConnection,
         statement: Statement,
         parts: RecordParts,
     ) -> Result<Vec<(Uuid, CollectionRecord)>, CollectionError> {
-        const OPERATION: &str = "read records";
-        let (mut records, mut bytes, mut turn) = (Vec::new(), 0, None);
-        let mut rows = bound(statement).fetch(on(connection));
+        let rows = bound(statement).fetch(on(connection));
+        self.collect(rows, |row| Ok((row.try_get("id")?, read(row, parts)?))).await
+    }
+
+    /// What `read` makes of the rows that the statements return, with these settings. They are one message together with
+    /// a check that `collection` is as the registry has it; if it is not, it counts as not found.
+    pub(super) async fn read_at_once<T>(
+        &self,
+        collection: &Collection,
+        (settings, mut all): (&[Sql], Vec<Statement>),
+        read: impl FnMut(&PgRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, CollectionError> {
+        if collection.version.is_some() {
+            all.insert(0, statements::collection_version(collection.id));
+        }
+        let read = async |mut rows: BoxStream<'_, sqlx::Result<PgRow>>| {
+            if collection.version.is_some() {
+                let row = rows.try_next().await.map_err(failing(OPERATION))?;
+                let found = row.map(|row| row.try_get::<Option<String>, _>("version")).transpose();
+                if found.map_err(failing(OPERATION))?.flatten() != collection.version {
+                    return Err(CollectionError::NotFound);
+                }
+            }
+            self.collect(rows, read).await
+        };
+        self.database.read_at_once(settings, all, failing(OPERATION), read).await
+    }
+
+    /// What `read` makes of `rows`. Large answers are read in turn.
+    async fn collect<T>(
+        &self,
+        mut rows: BoxStream<'_, sqlx::Result<PgRow>>,
+        mut read: impl FnMut(&PgRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, CollectionError> {
+        let (mut found, mut bytes, mut turn) = (Vec::new(), 0, None);
         while let Some(row) = rows.try_next().await.map_err(failing(OPERATION))? {
             bytes += bytes_of(&row);
             if bytes > MAX_RECORDS_BYTES {
@@ -155,10 +182,9 @@ impl Collections {
             if bytes > AnswerSize::Small.most_bytes() && turn.is_none() {
                 turn = Some(self.database.begin_large().await.map_err(busy)?);
             }
-            let key = row.try_get("id").map_err(failing(OPERATION))?;
-            records.push((key, read(&row, parts).map_err(failing(OPERATION))?));
+            found.push(read(&row).map_err(failing(OPERATION))?);
         }
-        Ok(records)
+        Ok(found)
     }
 }
 
@@ -170,7 +196,7 @@ pub(super) fn busy(error: StorageError) -> CollectionError {
 }
 
 /// The record of a row.
-fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
+pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
     let is_escaped = row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default();
     let shown = |text: String| if is_escaped { unescaped(&text) } else { text };
     let id = match row.try_get::<Option<String>, _>("source_id")? {
@@ -191,11 +217,24 @@ fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
     };
     Ok(CollectionRecord {
         id,
-        embedding: if parts.embedding { row.try_get("embedding")? } else { None },
+        embedding: if parts.embedding { embedding(row)? } else { None },
         document: text("text", parts.document)?,
         uri: text("uri", parts.uri)?,
         metadata: metadata.map(|all| if is_escaped { mapped(all, &unescaped) } else { all }),
     })
+}
+
+/// The vector of a row, which is what pgvector sends, in hexadecimal digits.
+fn embedding(row: &PgRow) -> sqlx::Result<Option<Vec<f32>>> {
+    let Some(digits) = row.try_get::<Option<&str>, _>("embedding")? else { return Ok(None) };
+    // The dimension and an unused number come first.
+    let components = digits.as_bytes().get(2 * size_of::<[u16; 2]>()..).unwrap_or_default();
+    let component = |digits: &[u8; 8]| {
+        let bits = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        Some(f32::from_bits(bits))
+    };
+    let components: Option<Vec<f32>> = components.as_chunks().0.iter().map(component).collect();
+    components.map(Some).ok_or_else(|| sqlx::Error::Decode("a vector is not in hexadecimal digits".into()))
 }
 
 /// JSONB of other programs may have any shape; clients can only be shown objects.

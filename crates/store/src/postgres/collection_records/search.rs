@@ -27,7 +27,7 @@ use crate::postgres::{
     vector_index::{self, Filtering, SearchedIndex},
 };
 
-const OPERATION: &str = "search records";
+pub(super) const OPERATION: &str = "search records";
 
 /// Of all vectors of a request together.
 const MAX_HITS: usize = 200_000;
@@ -63,6 +63,9 @@ impl Collections {
         check_dimensions(table, embeddings.iter())?;
         if limit == 0 || embeddings.is_empty() {
             return Ok(none());
+        }
+        if let Some(found) = self.few_nearest(collection, selection, (embeddings, limit), parts).await? {
+            return Ok(found);
         }
         let wanted = Wanted::new(table, selection);
         // Taken before a connection, so that large queries leave those to others. The records are read in turn, too.
@@ -127,19 +130,19 @@ impl Collections {
     }
 
     /// The index that searches use, cached for some seconds.
-    async fn index(
+    pub(super) async fn index(
         &self,
         connection: &mut PgConnection,
         table: &Table,
     ) -> Result<Option<Arc<SearchedIndex>>, CollectionError> {
-        if let Some(index) = self.known_index(&table.name) {
+        if let Some(index) = self.known.lock().index(&table.name) {
             return Ok(index);
         }
         let index = vector_index::searched(connection, table).await;
         let index = index
             .map_err(|error| CollectionError::Failed { operation: OPERATION, source: error.into() })?
             .map(Arc::new);
-        self.know_index(&table.name, index.clone());
+        self.known.lock().know_index(&table.name, index.clone());
         Ok(index)
     }
 }
@@ -226,7 +229,7 @@ fn hits(rows: &[PgRow]) -> Result<Vec<(Uuid, f64)>, CollectionError> {
 }
 
 /// The distance as Chroma defines it.
-fn shown(space: DistanceSpace, distance: f64) -> f64 {
+pub(super) fn shown(space: DistanceSpace, distance: f64) -> f64 {
     match space {
         // pgvector's is the root.
         DistanceSpace::L2 => distance * distance,

@@ -34,6 +34,8 @@ pub struct Collection {
     pub schema: Option<String>,
     /// The table with its records; `None` before the first one.
     pub table: Option<Table>,
+    /// What tells this state of the registry's row from others; `None` if it does not matter.
+    pub version: Option<String>,
 }
 
 /// A collection to create.
@@ -96,6 +98,7 @@ struct Row {
     schema: Option<String>,
     table_name: Option<String>,
     definition: Option<String>,
+    version: Option<String>,
 }
 
 const READ: &str = "read a collection";
@@ -129,6 +132,7 @@ impl Row {
             configuration: self.configuration,
             schema: self.schema,
             table,
+            version: self.version,
         })
     }
 }
@@ -204,6 +208,7 @@ impl Database {
             configuration: Some(new.configuration.to_owned()),
             schema: Some(new.schema.to_owned()),
             table: None,
+            version: None,
         };
         Ok((created.rows_affected() > 0).then(collection))
     }
@@ -222,7 +227,7 @@ impl Database {
             Row,
             r#"
             select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
-                table_name, definition
+                table_name, definition, c.xmin::text as version
             from chroma_collections c
             join chroma_databases d on d.id = c.database_id
             where d.tenant = $1 and d.name = $2 and c.name = $3
@@ -251,7 +256,7 @@ impl Database {
             Row,
             r#"
             select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
-                table_name, definition
+                table_name, definition, c.xmin::text as version
             from chroma_collections c
             join chroma_databases d on d.id = c.database_id
             where d.tenant = $1 and d.name = $2 and c.id = $3
@@ -280,7 +285,7 @@ impl Database {
             Row,
             r#"
             select c.id, d.tenant, d.name as database, c.name, dimension, space, metadata, configuration, schema,
-                table_name, definition
+                table_name, definition, c.xmin::text as version
             from chroma_collections c
             join chroma_databases d on d.id = c.database_id
             where d.tenant = $1 and d.name = $2

@@ -184,7 +184,11 @@ impl Database {
                 select table_name as "table_name!", definition as "definition!"
                 from chroma_collections
                 join pg_class on pg_class.oid = to_regclass(quote_ident(table_name))
-                where reltuples >= $1::real and definition is not null
+                where definition is not null
+                    and (
+                        reltuples >= $1::real
+                        or pg_relation_size(pg_class.oid) >= $1::real * (least(4 * dimension, 2000) + 100)
+                    )
                 order by table_name
                 "#,
                 rows as f32

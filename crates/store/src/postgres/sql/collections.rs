@@ -80,6 +80,24 @@ pub struct RecordParts {
     pub embedding: bool,
 }
 
+/// How the nearest records are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NearestBy {
+    /// All are compared.
+    Exact,
+    /// So many are compared, and the column `matching` shows whether more match.
+    ExactUpTo(u32),
+    /// The vector index of this precision.
+    Index(Precision),
+}
+
+/// One row with the column `version`: that of the registry's row of a collection, or null if there is none.
+pub(crate) fn collection_version(id: Uuid) -> Statement {
+    let mut binds = Binds::default();
+    let id = binds.add(Bind::Key(id));
+    statement(format!("select (select xmin::text from chroma_collections where id = {id}) as version"), binds)
+}
+
 /// Adds the columns that only collections have to their table, without rewriting it.
 pub(crate) fn add_collection_columns(table: &Table) -> Sql {
     let name = quoted(&table.name);
@@ -226,6 +244,47 @@ pub(crate) fn delete_collection_records(
     Ok(statement(format!("delete from {name}\nwhere id in (\n    {first}\n)"), binds))
 }
 
+/// The records nearest to `embedding`, the search `number`, with their distances.
+pub(crate) fn nearest_records(
+    table: &Table,
+    filter: Option<&RecordFilter>,
+    (number, embedding, limit): (usize, &Embedding, u32),
+    parts: RecordParts,
+    by: NearestBy,
+) -> Result<Statement, StorageError> {
+    let all = Rows { keys: None, filter };
+    let mut nearest = match by {
+        NearestBy::Exact => nearest_collection_records(table, all, (embedding, limit), None)?,
+        NearestBy::ExactUpTo(most) => nearest_collection_records(table, all, (embedding, limit), Some(most))?,
+        NearestBy::Index(precision) => {
+            nearest_collection_records_by_index(table, filter, (embedding, limit), precision)?
+        }
+    };
+    let (matching, shown_matching) = match by {
+        NearestBy::ExactUpTo(_) => (", hit_matching", ", panopticon_nearest.hit_matching as matching"),
+        NearestBy::Exact | NearestBy::Index(_) => ("", ""),
+    };
+    let distance = match by {
+        NearestBy::Index(_) => "panopticon_nearest.hit_distance".to_owned(),
+        NearestBy::Exact | NearestBy::ExactUpTo(_) => {
+            without_nan(table.space).replace("distance", "panopticon_nearest.hit_distance")
+        }
+    };
+    nearest.sql = trusted(format!(
+        "with panopticon_nearest (hit, hit_distance{matching}) as materialized (
+{}
+)
+select {}, {number}::bigint as search, panopticon_nearest.hit_distance as distance{shown_matching}
+from panopticon_nearest
+join {} on id = panopticon_nearest.hit
+order by {distance}, {INSERTION_ORDER}",
+        nearest.sql.0,
+        shown(table, parts),
+        quoted(&table.name),
+    ));
+    Ok(nearest)
+}
+
 /// The keys of the records nearest to `embedding`, and their distances, by comparing all of them; with `up_to`,
 /// only that number is compared, and the column `matching` shows whether more match.
 pub(crate) fn nearest_collection_records(
@@ -234,6 +293,10 @@ pub(crate) fn nearest_collection_records(
     (embedding, limit): (&Embedding, u32),
     up_to: Option<u32>,
 ) -> Result<Statement, StorageError> {
+    let (matching, counted) = match up_to {
+        Some(_) => (", matching", ", count(*) over () as matching"),
+        None => ("", ""),
+    };
     let mut binds = Binds::default();
     let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
     let filter = filter(table, rows, &mut binds)?;
@@ -248,9 +311,9 @@ pub(crate) fn nearest_collection_records(
     let measured = measured.replace('\n', "\n        ");
     Ok(statement(
         format!(
-            "select id, distance, matching
+            "select id, distance{matching}
 from (
-    select id, {POSITION}, created_at, {distance} as distance, count(*) over () as matching
+    select id, {POSITION}, created_at, {distance} as distance{counted}
     from (
         {measured}
     ) matches
@@ -346,7 +409,8 @@ fn shown(table: &Table, parts: RecordParts) -> String {
         shown.push_str(", uri");
     }
     if parts.embedding {
-        shown.push_str(", embedding::real[] as embedding");
+        // To the bit, whatever the settings of the role, and faster than as numbers.
+        shown.push_str(", encode(vector_send(embedding), 'hex') as embedding");
     }
     shown
 }
@@ -445,6 +509,19 @@ mod tests {
             nearest_collection_records(table, rows, (embedding, 5), Some(100)),
             &expect_file!["golden/nearest_collection_records.sql"],
         );
+        check(
+            nearest_records(table, None, (3, embedding, 5), parts, NearestBy::Exact),
+            &expect_file!["golden/nearest_records.sql"],
+        );
+        check(
+            nearest_records(table, Some(&filter), (0, embedding, 5), parts, NearestBy::ExactUpTo(9)),
+            &expect_file!["golden/nearest_records_up_to.sql"],
+        );
+        check(
+            nearest_records(table, None, (0, embedding, 5), parts, NearestBy::Index(Precision::Full)),
+            &expect_file!["golden/nearest_records_by_index.sql"],
+        );
+        check(Ok(collection_version(Uuid::nil())), &expect_file!["golden/collection_version.sql"]);
         check(
             nearest_collection_records_by_index(table, None, (embedding, 5), Precision::Half),
             &expect_file!["golden/nearest_collection_records_by_index.sql"],

@@ -106,29 +106,108 @@ pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
     trusted(statements)
 }
 
-/// A statement whose values are all numbers, with its local settings, as text for one message, which is one
-/// transaction: one round trip instead of four.
+/// Statements with their values and local settings as text for one message, which is one transaction: one round trip
+/// instead of four.
 pub(crate) fn at_once(
     limits: &StatementLimits,
     (of_session, settings): (&[Sql], &[Sql]),
-    statement: Statement,
+    statements: impl IntoIterator<Item = Statement>,
 ) -> Sql {
-    let mut sql = statement.sql.0;
-    // The last one first, since `$1` is a prefix of `$10`.
-    for (place, bind) in statement.binds.iter().enumerate().rev() {
-        let placeholder = format!("${}", place + 1);
-        sql = match bind {
-            Bind::Whole(value) => sql.replace(&placeholder, &value.to_string()),
-            Bind::Real(value) => sql.replace(&placeholder, &value.to_string()),
-            Bind::Reals(values) => {
-                // In pgvector's notation, which is parsed faster than an array.
-                let vector = serde_json::to_string(values).expect("numbers are JSON");
-                sql.replace(&format!("{placeholder}::real[]"), &format!("'{vector}'"))
-            }
-            _ => unreachable!("texts are never part of a statement"),
-        };
+    let mut all = all_settings(limits, of_session, settings);
+    for statement in statements {
+        all.push_str("; ");
+        write_statement(&mut all, &statement);
     }
-    trusted(format!("{}; {sql}", all_settings(limits, of_session, settings)))
+    trusted(all)
+}
+
+/// Writes a statement with its values in the place of placeholders. What is in quotes has none.
+fn write_statement(all: &mut String, statement: &Statement) {
+    let (mut rest, mut quote) = (statement.sql.0.as_str(), None);
+    while let Some(place) = rest.find(['\'', '"', '$']) {
+        let sign = rest.as_bytes()[place];
+        let (before, after) = (&rest[..place], &rest[place + 1..]);
+        all.push_str(before);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let number = after[..digits].parse::<usize>().ok().filter(|_| sign == b'$' && quote.is_none());
+        let Some(bind) = number.and_then(|number| statement.binds.get(number.checked_sub(1)?)) else {
+            match quote {
+                None if sign != b'$' => quote = Some(sign),
+                Some(open) if open == sign => quote = None,
+                _ => {}
+            }
+            all.push(char::from(sign));
+            rest = after;
+            continue;
+        };
+        rest = &after[digits..];
+        if let Bind::Reals(values) = bind {
+            // In pgvector's notation, which is parsed faster than an array.
+            rest = rest.strip_prefix("::real[]").expect("vectors are arrays");
+            write_vector(all, values);
+        } else {
+            write_value(all, bind);
+        }
+    }
+    all.push_str(rest);
+}
+
+fn write_vector(all: &mut String, values: &[f32]) {
+    let vector = serde_json::to_string(values).expect("numbers are JSON");
+    all.push('\'');
+    all.push_str(&vector);
+    all.push('\'');
+}
+
+fn write_value(all: &mut String, bind: &Bind) {
+    match bind {
+        Bind::Whole(value) => all.push_str(&value.to_string()),
+        Bind::Real(value) => all.push_str(&value.to_string()),
+        Bind::Key(key) => all.push_str(&format!("'{key}'::uuid")),
+        Bind::Keys(keys) => {
+            let keys: Vec<String> = keys.iter().map(Uuid::to_string).collect();
+            all.push_str(&format!("'{{{}}}'::uuid[]", keys.join(",")));
+        }
+        Bind::Text(text) => {
+            write_text(all, text);
+            all.push_str("::text");
+        }
+        Bind::Texts(texts) => {
+            all.push_str("array[");
+            for (place, text) in texts.iter().enumerate() {
+                all.push_str(if place > 0 { "," } else { "" });
+                write_text(all, text);
+            }
+            all.push_str("]::text[]");
+        }
+        Bind::Reals(_) | Bind::OptionalTexts(_) | Bind::Time(_) | Bind::Times(_) => {
+            unreachable!("no such statement is sent at once")
+        }
+    }
+}
+
+/// A text as a constant in which every character that could end it is its bytes in hexadecimal digits.
+fn write_text(all: &mut String, text: &str) {
+    all.push_str("E'");
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b' '
+            | b'"'
+            | b'{'
+            | b'}'
+            | b':'
+            | b','
+            | b'.'
+            | b'_' => {
+                all.push(char::from(byte));
+            }
+            _ => all.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    all.push('\'');
 }
 
 #[cfg(test)]
@@ -145,6 +224,31 @@ mod tests {
         assert_eq!(
             begin(&limits(true), &[], &[]).0,
             "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local client_connection_check_interval = 500"
+        );
+    }
+
+    #[test]
+    fn values_are_constants_that_no_text_can_end() {
+        let check = |sql: &str, binds: Vec<Bind>, expected: &str| {
+            let statement = Statement { sql: trusted(sql.to_owned()), binds, most_bytes: None };
+            let sent = at_once(&limits(false), (&[], &[]), [statement]).0;
+            let (_, sent) = sent.rsplit_once("5000; ").expect("settings come first");
+            assert_eq!(sent, expected);
+        };
+        let text = |text: &str| Bind::Text(text.to_owned());
+        check(
+            r#"select "a$1", '$1', $2, "b""$1", $1 from t"#,
+            vec![text("it's $2\\"), Bind::Whole(-5)],
+            r#"select "a$1", '$1', -5, "b""$1", E'it\x27s \x242\x5c'::text from t"#,
+        );
+        check(
+            "$1::real[]::vector, $11, $2, $12",
+            [vec![Bind::Reals(vec![1.0, -0.0]), Bind::Keys(Vec::new())], vec![Bind::Whole(0); 8]]
+                .concat()
+                .into_iter()
+                .chain([Bind::Texts(vec!["ä".to_owned(), "\n".to_owned()]), Bind::Key(Uuid::nil())])
+                .collect(),
+            "'[1.0,-0.0]'::vector, array[E'\\xc3\\xa4',E'\\x0a']::text[], '{}'::uuid[], '00000000-0000-0000-0000-000000000000'::uuid",
         );
     }
 

@@ -1,0 +1,189 @@
+//! Searches with small answers, as almost all are: one message finds the nearest records and reads them.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use records::Embedding;
+use sqlx::{Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    CollectionRecord, Collections, Neighbours, RecordParts, RecordSelection,
+    escape::escaped_filter,
+    read::read,
+    search::{OPERATION, shown},
+    unsupported,
+};
+use crate::{
+    postgres::{
+        Table,
+        collections::{Collection, CollectionError, failing},
+        sql::collections::{NearestBy, nearest_records},
+        vector_index::{Filtering, SearchedIndex, exact_scan_limit},
+    },
+    storage::RecordFilter,
+};
+
+/// Maximum hits of such a request, in which records that are near to several vectors are read for each of them.
+const MOST_HITS: usize = 1_000;
+/// Maximum vectors of such a request, whose statements are one message.
+const MOST_VECTORS: usize = 32;
+
+/// A row of an answer.
+struct Found {
+    search: usize,
+    key: Uuid,
+    distance: f64,
+    record: CollectionRecord,
+    /// How many records match, at least; where it was counted.
+    matching: Option<i64>,
+}
+
+/// The searches of a request, and what is found so far.
+struct Searches<'a> {
+    embeddings: &'a [Embedding],
+    limit: u32,
+    /// For each search, its hits, once it is complete.
+    found: Vec<Option<Vec<(usize, f64)>>>,
+    records: Vec<CollectionRecord>,
+    places: HashMap<Uuid, usize>,
+}
+
+impl Collections {
+    /// The records nearest to each of `embeddings`; `None` if there may be many, or ids are selected.
+    pub(super) async fn few_nearest(
+        &self,
+        collection: &Collection,
+        selection: &RecordSelection,
+        (embeddings, limit): (&[Embedding], u32),
+        parts: RecordParts,
+    ) -> Result<Option<Neighbours>, CollectionError> {
+        let is_few = embeddings.len() <= MOST_VECTORS && embeddings.len() * limit as usize <= MOST_HITS;
+        let Some(table) = collection.table.as_ref().filter(|_| is_few && selection.ids.is_none()) else {
+            return Ok(None);
+        };
+        let filter = selection.filter.as_ref().map(escaped_filter);
+        let filter = filter.as_ref();
+        let mut searches = Searches {
+            embeddings,
+            limit,
+            found: vec![None; embeddings.len()],
+            records: Vec::new(),
+            places: HashMap::new(),
+        };
+        let index = self.known.lock().index(&table.name);
+        let index = match index {
+            Some(index) => index,
+            None => {
+                let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
+                let index = self.index(&mut transaction, table).await?;
+                transaction.commit().await.map_err(failing(OPERATION))?;
+                index
+            }
+        };
+        let index = index.as_deref();
+        for by in self.ways(table, filter, index) {
+            let filtering = if filter.is_some() { Filtering::Some } else { Filtering::None };
+            let (pending, settings) = match (by, index) {
+                (NearestBy::Exact, _) | (_, None) => (searches.pending(|_| true), Vec::new()),
+                (_, Some(index)) => (
+                    searches.pending(|embedding| index.precision.holds(embedding.as_slice())),
+                    index.settings(filtering, limit),
+                ),
+            };
+            let statement = |search: &usize| {
+                let search = (*search, &embeddings[*search], limit);
+                nearest_records(table, filter, search, parts, by).map_err(unsupported)
+            };
+            let statements: Vec<_> = pending.iter().map(statement).collect::<Result<_, _>>()?;
+            if statements.is_empty() {
+                continue;
+            }
+            let rows = self.read_at_once(collection, (&settings, statements), |row| found(row, parts, by));
+            let is_wide = searches.add(&pending, rows.await?, (table, by));
+            if let (true, Some(filter)) = (is_wide, filter) {
+                self.known.lock().know_wide(&table.name, filter);
+            }
+        }
+        let Searches { found, records, .. } = searches;
+        let nearest = found.into_iter().map(|hits| hits.expect("an exact scan finds all")).collect();
+        Ok(Some(Neighbours { records, nearest, has_unknown_ids: false }))
+    }
+
+    /// How the nearest are found: each in turn, for the searches that the former ones do not complete.
+    fn ways(
+        &self,
+        table: &Table,
+        filter: Option<&RecordFilter>,
+        index: Option<&SearchedIndex>,
+    ) -> Vec<NearestBy> {
+        let mut ways = Vec::new();
+        if let Some(index) = index {
+            let known = self.known.lock();
+            if filter.is_some_and(|filter| !known.is_wide(&table.name, filter)) {
+                ways.push(NearestBy::ExactUpTo(exact_scan_limit(index.rows).saturating_add(1)));
+            }
+            ways.push(NearestBy::Index(index.precision));
+        }
+        ways.push(NearestBy::Exact);
+        ways
+    }
+}
+
+impl Searches<'_> {
+    /// The searches that are not complete and whose vectors `fit`.
+    fn pending(&self, fit: impl Fn(&Embedding) -> bool) -> Vec<usize> {
+        let is_pending = |search: &usize| self.found[*search].is_none() && fit(&self.embeddings[*search]);
+        (0..self.found.len()).filter(is_pending).collect()
+    }
+
+    /// Adds the answer to the `pending` searches, and returns whether more records match than are compared.
+    fn add(&mut self, pending: &[usize], rows: Vec<Found>, (table, by): (&Table, NearestBy)) -> bool {
+        let mut by_search: HashMap<usize, Vec<Found>> = HashMap::new();
+        for row in rows {
+            by_search.entry(row.search).or_default().push(row);
+        }
+        let mut is_wide = false;
+        for search in pending {
+            let rows = by_search.remove(search).unwrap_or_default();
+            let is_complete = match by {
+                NearestBy::Exact => true,
+                NearestBy::ExactUpTo(most) => rows
+                    .first()
+                    .and_then(|row| row.matching)
+                    .is_none_or(|matching| matching < i64::from(most)),
+                NearestBy::Index(_) => rows.len() >= self.limit as usize,
+            };
+            is_wide |= !is_complete && matches!(by, NearestBy::ExactUpTo(_));
+            if is_complete {
+                let hits = rows.into_iter().map(|row| self.hit(row, table)).collect();
+                self.found[*search] = Some(hits);
+            }
+        }
+        is_wide
+    }
+
+    fn hit(&mut self, row: Found, table: &Table) -> (usize, f64) {
+        let place = match self.places.entry(row.key) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                self.records.push(row.record);
+                *place.insert(self.records.len() - 1)
+            }
+        };
+        (place, shown(table.space, row.distance))
+    }
+}
+
+fn found(row: &PgRow, parts: RecordParts, by: NearestBy) -> sqlx::Result<Found> {
+    let search = row.try_get::<i64, _>("search")?;
+    Ok(Found {
+        search: usize::try_from(search).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        key: row.try_get("id")?,
+        distance: row.try_get("distance")?,
+        record: read(row, parts)?,
+        matching: match by {
+            NearestBy::ExactUpTo(_) => Some(row.try_get("matching")?),
+            NearestBy::Exact | NearestBy::Index(_) => None,
+        },
+    })
+}
