@@ -115,7 +115,7 @@ pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArgument
     let query = sqlx::query(statement.sql);
     statement.binds.into_iter().fold(query, |query, bind| match bind {
         Bind::Text(text) => query.bind(text),
-        Bind::Texts(texts) => query.bind(texts),
+        Bind::Texts(texts) | Bind::Objects(texts) => query.bind(texts),
         Bind::OptionalTexts(texts) => query.bind(texts),
         Bind::Key(key) => query.bind(key),
         Bind::Keys(keys) => query.bind(keys),

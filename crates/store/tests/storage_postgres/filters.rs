@@ -204,3 +204,32 @@ async fn times_are_a_half_open_range() {
     assert_eq!(ids(&storage, &range(None, minute(0))).await, Vec::<String>::new());
     assert_eq!(storage.count(&range(None, None)).await.expect("they are counted"), 4);
 }
+
+#[tokio::test]
+async fn lists_of_many_values_match_as_short_ones_do() {
+    let (_test_database, storage) = storage_of_values(Service::Judge).await;
+    for scalar in
+        values().into_iter().filter(|value| value.is_number() || value.is_string() || value.is_boolean())
+    {
+        // Values of one list have one type.
+        let others = (0..100).map(|number| match &scalar {
+            Value::Number(_) => json!(1000 + number),
+            Value::Bool(_) => scalar.clone(),
+            _ => json!(format!("other {number}")),
+        });
+        let many: Vec<Value> = others.chain([scalar.clone()]).collect();
+        for test in ["$in", "$nin"] {
+            let short = passing(&storage, json!({test: [scalar]})).await;
+            assert_eq!(passing(&storage, json!({test: many})).await, short, "{test} {scalar}");
+        }
+    }
+    // The service's columns are shown as metadata.
+    for (key, value) in [("theme", "even"), ("model_id", "gpt-4"), ("query", "query 2")] {
+        let many: Vec<String> =
+            (0..100).map(|number| format!("other {number}")).chain([value.to_owned()]).collect();
+        for test in ["$in", "$nin"] {
+            let short = ids(&storage, &filtered(json!({key: {test: [value]}}))).await;
+            assert_eq!(ids(&storage, &filtered(json!({key: {test: many}}))).await, short, "{test} {key}");
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub(super) const INDEXED_CHARACTERS: usize = 200;
 pub(crate) enum Bind {
     Text(String),
     Texts(Vec<String>),
+    /// JSON of objects that metadata are compared with, one by one.
+    Objects(Vec<String>),
     OptionalTexts(Vec<Option<String>>),
     Key(Uuid),
     Keys(Vec<Uuid>),
@@ -102,7 +104,7 @@ pub(super) fn conditions(
     if let Some(filter) = filter {
         let first = binds.0.len();
         let condition = metadata_condition(MetadataSource::of(service), filter, binds);
-        conditions.push(on_decompressed(condition, binds.0.len() - first, &[METADATA]));
+        conditions.push(on_decompressed(condition, &binds.0[first..], &[METADATA]));
     }
     if let Some(document) = document {
         let (text_column, first) = (quoted(&Table::of(service).text_column), binds.0.len());
@@ -110,7 +112,7 @@ pub(super) fn conditions(
         let mut document_conditions =
             DocumentConditions { text_column, bytes_left: pattern::MAX_BYTES, binds };
         let condition = document_conditions.of(document)?;
-        conditions.push(on_decompressed(condition, binds.0.len() - first, &[&whole_text]));
+        conditions.push(on_decompressed(condition, &binds.0[first..], &[&whole_text]));
     }
     if let Some(from) = from {
         conditions.push(format!("created_at >= {}", binds.add(Bind::Time((*from).into()))));
@@ -147,13 +149,13 @@ pub(super) fn record_condition(
     let whole_text = decompressed_text(&text_column);
     let mut room = pattern::MAX_BYTES;
     let condition = RecordConditions { place, text_column, room: &mut room, binds }.of(filter)?;
-    Ok(on_decompressed(condition, binds.0.len() - first, &[METADATA, &whole_text]))
+    Ok(on_decompressed(condition, &binds.0[first..], &[METADATA, &whole_text]))
 }
 
-/// With this number of placeholders or more, a condition tests decompressed columns. Each test of a compressed one makes
-/// a copy, which PostgreSQL keeps until it is done with the row: with large rows, a few thousand tests would take all
-/// memory. An index is not used then.
-const MANY_PLACEHOLDERS: usize = 32;
+/// With this number of tests or more, a condition tests decompressed columns, and a list of values is compared by hashes.
+/// Each test of a compressed column makes a copy, which PostgreSQL keeps until it is done with the row: with large rows, a
+/// thousand tests would take all memory. An index on the metadata is not used then.
+const MANY_TESTS: usize = 32;
 
 /// The metadata, decompressed.
 const METADATA: &str = "metadata #> '{}' as metadata";
@@ -163,8 +165,12 @@ fn decompressed_text(column: &str) -> String {
 }
 
 /// The condition, on columns that are decompressed once for each row if it has many tests.
-fn on_decompressed(condition: String, placeholders: usize, columns: &[&str]) -> String {
-    if placeholders < MANY_PLACEHOLDERS {
+fn on_decompressed(condition: String, binds: &[Bind], columns: &[&str]) -> String {
+    let tests = |bind: &Bind| match bind {
+        Bind::Objects(objects) => objects.len(),
+        _ => 1,
+    };
+    if binds.iter().map(tests).sum::<usize>() < MANY_TESTS {
         return condition;
     }
     let columns = columns.join(", ");
@@ -306,18 +312,18 @@ fn has_equal(place: MetadataSource, key: &str, scalar: &Scalar, binds: &mut Bind
     format!("({stored} or ({} -> {name}) is null and {in_column})", place.column)
 }
 
-/// Containment too, so that the index can be used for each of the scalars.
+/// Containment too, so that the index can be used for each of the scalars, unless there are [`MANY_TESTS`].
 fn is_one_of(place: MetadataSource, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
     if has_nul(key) {
         return "false".to_owned();
     }
     let possible = scalars.iter().filter(|scalar| !is_nul_text(scalar));
-    if place.is_for_others(key) {
+    if place.is_for_others(key) || scalars.len() >= MANY_TESTS {
         let value = value(place, key, binds);
         return format!("{value} = any({}::jsonb[])", binds.add(Bind::Texts(possible.map(json).collect())));
     }
     let objects = possible.clone().map(|scalar| object(key, &json(scalar))).collect();
-    let stored = format!("{} @> any({}::jsonb[])", place.column, binds.add(Bind::Texts(objects)));
+    let stored = format!("{} @> any({}::jsonb[])", place.column, binds.add(Bind::Objects(objects)));
     let texts: Vec<&String> = possible
         .filter_map(|scalar| match scalar {
             Scalar::Text(text) => Some(text),
@@ -503,7 +509,7 @@ mod tests {
             json!({"n": {"$nin": [1, 2]}}),
             expect![[r#"
                 (metadata @> any($1::jsonb[])) is not true
-                [Texts(["{\"n\": 1}", "{\"n\": 2}"])]"#]],
+                [Objects(["{\"n\": 1}", "{\"n\": 2}"])]"#]],
         );
         check(
             json!({"n": {"$contains": "x"}}),
@@ -521,7 +527,7 @@ mod tests {
             json!({"theme": {"$in": ["x", "y"]}}),
             expect![[r#"
                 (metadata @> any($1::jsonb[]) or (metadata -> $4) is null and left("theme", 200) = any($2) and "theme" = any($3))
-                [Texts(["{\"theme\": \"x\"}", "{\"theme\": \"y\"}"]), Texts(["x", "y"]), Texts(["x", "y"]), Text("theme")]"#]],
+                [Objects(["{\"theme\": \"x\"}", "{\"theme\": \"y\"}"]), Texts(["x", "y"]), Texts(["x", "y"]), Text("theme")]"#]],
         );
         check(
             json!({"timestamp": "x"}),
@@ -541,6 +547,33 @@ mod tests {
             (metadata @> $1::jsonb or (metadata @> $2::jsonb and metadata @> $3::jsonb))
             [Text("{\"a\": true}"), Text("{\"b\": 1}"), Text("{\"c\": 2}")]"#]],
         );
+    }
+
+    #[test]
+    fn many_values_never_copy_compressed_metadata_for_each_value() {
+        let check = |filter: Value, is_decompressed: bool, compared: &[&str]| {
+            let filter = Filter::from_json(&filter).expect("it is a filter");
+            let text = written(&Selection { filter: Some(filter), ..Selection::default() });
+            assert_eq!(text.contains("as decompressed where"), is_decompressed, "{text}");
+            assert!(compared.iter().all(|part| text.contains(part)), "{text}");
+        };
+        let values = |count: usize| (0..count).collect::<Vec<_>>();
+        let few = json!({"n": {"$in": values(MANY_TESTS - 1)}});
+        check(few.clone(), false, &["metadata @> any($1::jsonb[])"]);
+        for test in ["$in", "$nin"] {
+            check(json!({"n": {test: values(1000)}}), false, &["(metadata -> $1) = any($2::jsonb[])"]);
+            let texts: Vec<String> = values(1000).iter().map(ToString::to_string).collect();
+            check(
+                json!({"theme": {test: texts}}),
+                false,
+                &["coalesce(metadata -> $1, to_jsonb(\"theme\")) = any($2::jsonb[])"],
+            );
+            // Several short lists are as many tests as a long one.
+            let short = json!({"n": {test: values(8)}});
+            check(json!({"$and": [short, short, short]}), false, &[]);
+            check(json!({"$and": [short, short, short, short]}), true, &[]);
+        }
+        check(json!({"$or": [few, {"m": 1}]}), true, &[]);
     }
 
     #[test]
