@@ -114,6 +114,11 @@ fn unclear_scores_are_left_unread() {
     check("Rating: [[5], [1], [2]]", Unread::NoVerdict);
     check("Rating: [[5, 1, 3]]", Unread::NoVerdict);
     check("Rating: 80%", Unread::NoVerdict);
+    check("Rating: 11/10", Unread::AboveMaximum);
+    for text in ["8/5", "8 / 5", "Score: 8/5", "[[8/5]]", "I rate it 8 out of 5.", "10.5/10"] {
+        assert_eq!(read_score(text, None), Reading::Unread(Unread::AboveMaximum), "{text}");
+    }
+    assert_eq!(read_score("5/5", None), Reading::Score(5.0));
     check("Rating: 4/5", Unread::OtherScale);
     check("Rating: 80/100", Unread::OtherScale);
     check(

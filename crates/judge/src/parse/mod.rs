@@ -34,6 +34,8 @@ pub enum Unread {
     Contradiction,
     /// The score has another maximum than the scale.
     OtherScale,
+    /// The score is above the maximum that is written with it.
+    AboveMaximum,
 }
 
 impl Unread {
@@ -46,6 +48,7 @@ impl Unread {
             Self::NoVerdict => "the text contains no verdict",
             Self::Contradiction => "the text contains different verdicts",
             Self::OtherScale => "the score has another maximum",
+            Self::AboveMaximum => "the score is above the maximum written with it",
         }
     }
 }

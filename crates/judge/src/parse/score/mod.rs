@@ -199,6 +199,8 @@ fn reading(found: Result<Found, Unread>, scale: Option<Scale>) -> Reading {
         (Ok(Found { of: Some(of), .. }), Some(scale)) if of != scale.max => {
             Reading::Unread(Unread::OtherScale)
         }
+        // `8/5`: one of the numbers is wrong, or it is no score.
+        (Ok(Found { of: Some(of), score }), _) if score > of => Reading::Unread(Unread::AboveMaximum),
         (Ok(found), _) => Reading::Score(found.score),
     }
 }
