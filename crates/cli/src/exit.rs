@@ -226,6 +226,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::TakenOver { .. }
         | Error::Referenced { .. } => ExitCode::Refused,
         Error::Connect { .. }
+        | Error::ConnectionLost { .. }
         | Error::Migrate { .. }
         | Error::Row { .. }
         | Error::SharedMemory { .. }

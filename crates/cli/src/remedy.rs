@@ -4,6 +4,7 @@ use std::error::Error;
 
 use migrate::Error as MigrateError;
 use provision::{Content, Error as SetupError};
+use store::postgres::ConnectionFault;
 use upkeep::doctor::ExamineError;
 
 use crate::settings::table::{DATABASE_URL, PANOPTICON_DATA_DIR, PANOPTICON_MODEL_DIR};
@@ -12,6 +13,9 @@ use crate::settings::table::{DATABASE_URL, PANOPTICON_DATA_DIR, PANOPTICON_MODEL
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(remedy) = store::tls::remedy(error) {
         return Some(format!(": {remedy}"));
+    }
+    if let Some(fault) = downcast::<ConnectionFault>(error) {
+        return fault.is_in_url().then(|| format!(" in {DATABASE_URL}"));
     }
     if let Some(error) = downcast::<SetupError>(error) {
         return of_setup(error);
@@ -73,7 +77,6 @@ fn of_migration(error: &MigrateError) -> Option<String> {
 
 fn of_store(error: &store::Error) -> Option<String> {
     Some(match error {
-        store::Error::Connect { .. } => format!(": check {DATABASE_URL} and that the server runs"),
         store::Error::OwnTable { .. } => ": name another with --table".to_owned(),
         store::Error::Row { .. } => ", or reject such records with --on-reject quarantine".to_owned(),
         _ => return None,
@@ -102,10 +105,13 @@ mod tests {
         let expected = ServerName::try_from("localhost").expect("a name");
         let rejected = CertificateError::NotValidForNameContext { expected, presented: Vec::new() };
         let source = sqlx::Error::Io(std::io::Error::other(Error::InvalidCertificate(rejected)));
-        let error = store::Error::Connect { address: "localhost:5432/d".to_owned(), source };
+        let error = store::Error::connect("localhost:5432/d".to_owned(), source);
         let text = chain(&error);
         assert_eq!(text.matches("-addext subjectAltName=DNS:HOST").count(), 1, "{text}");
-        assert!(text.contains("check DATABASE_URL"), "{text}");
+        assert!(
+            text.starts_with("failed to connect to PostgreSQL at localhost:5432/d: TLS failed"),
+            "{text}"
+        );
     }
 
     #[test]

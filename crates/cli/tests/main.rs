@@ -33,6 +33,7 @@ mod serve;
 mod server;
 mod stopping;
 mod three_services;
+mod unreachable;
 
 use std::{
     path::Path,

@@ -241,6 +241,8 @@ async fn invalid_configuration_aborts_startup_with_one_line_and_without_fallback
             (&["query"], "QUERY_STORAGE_TYPE", "chroma", 2, "CHROMA_PERSIST_DIRECTORY is not set"),
             (&["query"], "DATABASE_URL", nowhere, 1, "failed to connect to PostgreSQL at 127.0.0.1:1/d"),
             (&["query"], "QUERY_PORT", &port, 1, "failed to listen on 127.0.0.1:"),
+            (&["query"], "QUERY_PORT", &port, 1, "--port of `panopticon serve query` or QUERY_PORT"),
+            (&["chroma"], "GATEWAY_PORT", &port, 1, "--port of `panopticon serve chroma` or GATEWAY_PORT"),
             (&["query"], "QUERY_PORT", "web", 2, "QUERY_PORT is `web`: expected a port"),
             (&["query"], "PANOPTICON_BIND", "localhost", 2, "expected an IP address"),
             (&["query"], "PANOPTICON_MAX_REQUESTS", "0", 2, "expected a whole number from 1"),

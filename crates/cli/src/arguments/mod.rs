@@ -95,7 +95,7 @@ pub(crate) enum Command {
     /// Judges the answers of models
     #[command(subcommand)]
     Judge(JudgeCommand),
-    /// Serves the three services over HTTP, and all of them behind one gateway
+    /// Serves the three services over HTTP, and all of them behind one gateway; or Chroma's API (`serve chroma`)
     Serve(ServeArguments),
     /// Shows, plans, builds and tunes the vector indexes that searches use
     #[command(subcommand)]
@@ -358,7 +358,8 @@ pub(crate) struct DumpArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// Service to search: query (queries), evaluation (metrics) or judge (outputs)
+    /// Service to search: query (queries), evaluation (metrics) or judge (outputs). Tables of Chroma collections are
+    /// searched by Chroma clients, through `panopticon serve chroma`
     #[arg(value_name = "SERVICE")]
     pub(crate) service: Service,
     /// Text to search for
@@ -394,7 +395,7 @@ pub(crate) struct ServeArguments {
     pub(crate) what: Option<Served>,
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) bind: Option<IpAddr>,
-    /// Port of the service or the gateway; 0 chooses a free port
+    /// Port of the service, the gateway, or Chroma's API (8000 unless GATEWAY_PORT is set); 0 chooses a free port
     #[arg(long, value_name = "PORT", requires = "what")]
     pub(crate) port: Option<u16>,
     /// Allow a non-loopback address without an API_KEY

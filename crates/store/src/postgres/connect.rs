@@ -13,7 +13,6 @@ use sqlx::{
 use super::{
     bounded::{AnswerSize, of_weight, too_large, within_answer},
     checkout::{Pool, Transaction},
-    concise_error::concise,
     failure::Failing,
     hot_connections::{HotConnections, TRUSTED_IDLE},
     search_watch::SearchWatch,
@@ -107,7 +106,7 @@ fn refused(source: sqlx::Error, address: &str) -> Error {
             let what = if reason.to_string().contains("username") { "user name" } else { "password" };
             Error::Unsendable { what, address }
         }
-        _ => Error::Connect { address, source: concise(source) },
+        _ => Error::connect(address, source),
     }
 }
 
@@ -390,9 +389,15 @@ impl Database {
 
     /// Begins a transaction for checks of the database, on a reserved connection: it does not wait for those of
     /// services.
-    pub(crate) async fn begin_check(&self) -> sqlx::Result<Transaction> {
+    ///
+    /// # Errors
+    /// When the server does not answer; the error has its address.
+    pub(crate) async fn begin_check(&self) -> Result<Transaction, Error> {
         let begin = sql::transaction::begin(&self.limits, &self.session_settings(), &[]);
-        self.checks.begin(None, begin).await
+        self.checks.begin(None, begin).await.during("begin a transaction").map_err(|error| match error {
+            Error::ConnectionLost { source, .. } => Error::Connect { address: self.address.clone(), source },
+            error => error,
+        })
     }
 
     /// Waits for the permit to read a large answer.

@@ -3,7 +3,7 @@
 
 use records::oldest;
 
-use super::{UrlError, concise_error::concise};
+use super::{ConnectionFault, UrlError, concise_error::concise};
 
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,15 @@ pub enum Error {
         /// Host, port and database, without credentials.
         address: String,
         /// The cause.
-        source: sqlx::Error,
+        source: ConnectionFault,
+    },
+    /// The connection failed during an operation.
+    #[error("failed to {operation}")]
+    ConnectionLost {
+        /// The operation, as a verb phrase.
+        operation: &'static str,
+        /// The cause.
+        source: ConnectionFault,
     },
     /// The driver cannot send the password or user name. The driver's message contains the offending character.
     #[error(
@@ -186,7 +194,9 @@ pub enum Error {
         known: i64,
     },
     /// The database has none of our tables.
-    #[error("the database has no table `{table}`: run `panopticon migrate` first")]
+    #[error(
+        "the database has no table `{table}`: run `panopticon migrate` first, or `panopticon serve` for a service's table"
+    )]
     NoTable {
         /// The table.
         table: String,
@@ -194,7 +204,7 @@ pub enum Error {
     /// A table of the old services that is not adopted yet.
     #[error(
         "table `{table}` was created by an older Panopticon and is not adopted yet: run `panopticon \
-            migrate` first"
+            migrate` first, or `panopticon serve`"
     )]
     NotAdopted {
         /// The table.
@@ -307,6 +317,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why there is no connection to `address`, which has no credentials.
+    pub fn connect(address: String, error: sqlx::Error) -> Self {
+        Self::Connect { address, source: ConnectionFault::at_connect(error) }
+    }
+
     /// Whether a build may succeed without parallel workers, which need shared memory.
     pub(crate) fn is_short_of_shared_memory(&self) -> bool {
         match self {
@@ -353,10 +368,13 @@ pub(crate) trait StatementContext<T> {
 
 impl<T> StatementContext<T> for sqlx::Result<T> {
     fn during(self, operation: &'static str) -> Result<T, Error> {
-        self.map_err(concise).map_err(|source| match missing_privilege(&source) {
-            Some(remedy) => Error::Privilege { operation, remedy, source },
-            None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
-            None => Error::Statement { operation, source },
+        self.map_err(concise).map_err(|source| match ConnectionFault::at_work(source) {
+            Ok(source) => Error::ConnectionLost { operation, source },
+            Err(source) => match missing_privilege(&source) {
+                Some(remedy) => Error::Privilege { operation, remedy, source },
+                None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
+                None => Error::Statement { operation, source },
+            },
         })
     }
 }

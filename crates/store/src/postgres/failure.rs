@@ -5,6 +5,7 @@ use records::Service;
 use super::{
     bounded::AnswerTooLarge,
     concise_error::concise,
+    connection_fault::ConnectionFault,
     error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
 };
 use crate::storage::StorageError;
@@ -21,7 +22,7 @@ impl Failing {
             if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<AnswerTooLarge>()) {
                 StorageError::TooLarge
             } else if is_transient(&error) {
-                StorageError::Unavailable { service: self.0, source: error.into() }
+                StorageError::Unavailable { service: self.0, source: connection_problem(error) }
             } else if is_invalid_pattern(&error) {
                 StorageError::Unsupported {
                     field: "where_document".to_owned(),
@@ -49,13 +50,20 @@ impl Failing {
     pub(crate) fn of(self, operation: &'static str, error: crate::Error) -> StorageError {
         use crate::Error;
         match error {
-            Error::Connect { .. } => StorageError::Unavailable { service: self.0, source: error.into() },
+            Error::Connect { .. } | Error::ConnectionLost { .. } => {
+                StorageError::Unavailable { service: self.0, source: error.into() }
+            }
             Error::Statement { ref source, .. } if is_transient(source) => {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             }
             error => StorageError::Failed { operation, source: error.into() },
         }
     }
+}
+
+/// A passing error, in our words if the connection failed.
+pub(crate) fn connection_problem(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    ConnectionFault::at_work(error).map_or_else(Into::into, Into::into)
 }
 
 /// The only possible error of a valid regular expression, as ours are: "regular expression is too complex".

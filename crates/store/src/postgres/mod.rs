@@ -8,6 +8,7 @@ pub mod collection_records;
 pub mod collections;
 mod concise_error;
 mod connect;
+mod connection_fault;
 mod constraints;
 mod copy_format;
 mod counted;
@@ -52,6 +53,7 @@ pub mod write;
 
 pub use access::Access;
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
+pub use connection_fault::ConnectionFault;
 pub use embedding_health::EmbeddingHealth;
 pub use error::Error;
 pub use evaluation_results::{

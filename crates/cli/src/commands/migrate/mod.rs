@@ -9,7 +9,6 @@ mod transfers;
 
 use std::{sync::Arc, time::Instant};
 
-use anyhow::anyhow;
 use migrate::{
     Comparison, EditedRows, Embed, MigrateOptions, Mode, Outcome, RejectedRecords, Report, StaleRows,
     Transfer, WholeSource,
@@ -22,11 +21,10 @@ use super::search::open_model;
 use crate::{
     arguments::{MigrateArguments, MigrationScope, OnReject, TransferArguments},
     configuration::Configuration,
-    connection::{Connection, has_embedded_cluster},
+    connection::Connection,
     exit::{ExitCode, Failure},
     output::{print, print_json},
     progress::MigrationProgress,
-    settings::table::DATABASE_URL,
 };
 use failure::of_migration;
 pub(crate) use text::collections_to_text;
@@ -60,14 +58,6 @@ async fn migrate(
     }
     // All sources are opened before anything is written, so that a wrong path stops the whole command.
     let work = Work::open(configuration, transfer, sources).await?;
-    if arguments.dry_run
-        && configuration.text(&DATABASE_URL)?.is_none()
-        && !has_embedded_cluster(configuration)?
-    {
-        return Err(Failure::usage(anyhow!(
-            "--dry-run changes nothing, and there is no database to compare with yet: set {DATABASE_URL}, or create the embedded one with `panopticon db url`"
-        )));
-    }
     let embed = match transfer.embed_missing {
         true => Some(embed(configuration).await?),
         false => None,

@@ -8,6 +8,7 @@ mod settings;
 mod storages;
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,8 +22,8 @@ use judge::{
 use records::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
-    ChromaApi, ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, Supervisor,
-    TaskState, chroma, gateway, services,
+    ChromaApi, ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, Probes, Process,
+    Supervisor, TaskState, chroma, gateway, services,
 };
 use store::postgres::{Database, Table, collection_records::Collections};
 use tokio::{
@@ -84,6 +85,20 @@ async fn serve(
     };
     print(&format!("ready in {} ms", began.elapsed().as_millis()))?;
     serving.until_signal(signals).await
+}
+
+/// Why an address cannot be served, with the flag or variable for another port.
+fn bind_failure(error: ListenerError, role: Role) -> anyhow::Error {
+    let remedy = match &error {
+        ListenerError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            Some(role.other_port(address.port()))
+        }
+        _ => None,
+    };
+    match remedy {
+        Some(remedy) => anyhow::Error::from(error).context(remedy),
+        None => error.into(),
+    }
 }
 
 /// Warns of tables that need a different index. Searches are correct without it, but slower.
@@ -231,7 +246,7 @@ impl Serving {
                 }
                 _ => gateway(upstreams, &http_client()?, &process),
             };
-            let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
+            let listener = Listener::bind(*address).await.map_err(|error| bind_failure(error, *role))?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
             listeners.spawn(listener.serve(router, shutdown.clone(), limits));
         }

@@ -66,6 +66,25 @@ impl Role {
         }
     }
 
+    /// What to do if another program listens on its port, `taken`.
+    pub(super) fn other_port(self, taken: u16) -> String {
+        let usual = match taken {
+            8000 => ", which `panopticon serve`, `serve gateway` and `serve chroma` use by default",
+            8001 => ", which `panopticon serve` and `serve query` use by default",
+            8002 => ", which `panopticon serve` and `serve evaluation` use by default",
+            8003 => ", which `panopticon serve` and `serve judge` use by default",
+            _ => "",
+        };
+        let variable = self.port();
+        let flag = match self {
+            Self::All => String::new(),
+            _ => format!("--port of `panopticon serve {}` or ", self.as_str()),
+        };
+        format!(
+            "another program uses port {taken}{usual}: stop it, or choose another port with {flag}{variable}"
+        )
+    }
+
     fn port(self) -> &'static Variable<u16> {
         match self {
             Self::All | Self::Gateway | Self::Chroma => &GATEWAY_PORT,

@@ -77,7 +77,11 @@ impl Collections {
     /// When it does not.
     pub async fn check(&self) -> Result<(), CollectionError> {
         const OPERATION: &str = "check the registry of collections";
-        let mut transaction = self.database.begin_check().await.map_err(failing(OPERATION))?;
+        let mut transaction = self
+            .database
+            .begin_check()
+            .await
+            .map_err(|error| CollectionError::Unavailable { source: error.into() })?;
         sqlx::query_scalar!("select id from chroma_collections limit 1")
             .fetch_optional(on(&mut transaction))
             .await

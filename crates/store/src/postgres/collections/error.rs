@@ -3,7 +3,7 @@
 use crate::postgres::{
     bounded::AnswerTooLarge,
     concise_error::concise,
-    failure::{is_invalid_pattern, is_transient},
+    failure::{connection_problem, is_invalid_pattern, is_transient},
 };
 
 /// Maximum bytes of the records of an answer. With a lower limit, clients that read whole collections fail earlier; with a
@@ -76,7 +76,7 @@ pub(crate) fn failing(operation: &'static str) -> impl Fn(sqlx::Error) -> Collec
                 reason: "the regular expression is too large: use fewer or smaller repetitions".to_owned(),
             }
         } else if is_transient(&error) {
-            CollectionError::Unavailable { source: error.into() }
+            CollectionError::Unavailable { source: connection_problem(error) }
         } else {
             CollectionError::Failed { operation, source: error.into() }
         }

@@ -168,7 +168,7 @@ impl Storage for PostgresStorage {
     async fn check(&self) -> Result<(), StorageError> {
         const OPERATION: &str = "check the storage's table";
         let transaction = self.database.begin_check().await;
-        let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
+        let mut transaction = transaction.map_err(|error| self.failing.of(OPERATION, error))?;
         let checked = schema::require_table(&mut transaction, &self.table).await;
         checked.map_err(|error| self.failing.of(OPERATION, error))?;
         self.commit(transaction).await
@@ -177,7 +177,7 @@ impl Storage for PostgresStorage {
     async fn check_writes(&self) -> Result<(), StorageError> {
         const OPERATION: &str = "write";
         let mut transaction =
-            self.database.begin_check().await.map_err(self.failing.to("begin a transaction"))?;
+            self.database.begin_check().await.map_err(|error| self.failing.of(OPERATION, error))?;
         let is_read_only = sqlx::query_scalar!(
             r#"select current_setting('transaction_read_only') = 'on' as "is_read_only!""#
         )
