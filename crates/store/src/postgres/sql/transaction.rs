@@ -172,7 +172,7 @@ fn write_value(all: &mut String, bind: &Bind) {
             write_text(all, text);
             all.push_str("::text");
         }
-        Bind::Texts(texts) => {
+        Bind::Texts(texts) | Bind::Objects(texts) => {
             all.push_str("array[");
             for (place, text) in texts.iter().enumerate() {
                 all.push_str(if place > 0 { "," } else { "" });
