@@ -315,3 +315,27 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
     // A model is found regardless of the others.
     served.post("/api/v1/models", json!({"id": "m1", "provider": "openai"})).await.data();
 }
+
+#[tokio::test]
+async fn evaluation_of_a_theme_returns_limited_texts_and_stores_all() {
+    let long = "a ".repeat(2_500_000);
+    let stub = Stub::start(|_| completion(VERDICT), move |_| completion(&long));
+    let served = Served::start_with_provider(stub.provider()).await;
+    for number in 0..9 {
+        served.post("/api/v1/queries", json!({"query": format!("q{number}"), "theme": "long"})).await.data();
+    }
+    let small = metric(&served, "Is it correct?", json!({})).await;
+    let body = json!({"theme": "long", "model_id": "gpt-4o", "evaluation_prompt_ids": [small], "limit": 100});
+    let answer = served.post("/api/v1/evaluate/theme", body).await;
+    let results = answer.data();
+    let results = results.as_array().expect("a list");
+    let (shown, hidden): (Vec<_>, Vec<_>) = results.iter().partition(|result| result["output"].is_object());
+    assert_eq!((shown.len(), hidden.len()), (6, 3), "{} bytes", answer.text.len());
+    for result in hidden {
+        let error = result["error"].as_str().expect("a reason");
+        assert!(error.contains("are stored. Give a smaller `limit`"), "{error}");
+        assert!(result["query"].as_str().is_some_and(|query| query.starts_with('q')), "{result}");
+    }
+    assert_eq!(served.texts("select count(*)::text from llm_outputs").await, ["9"]);
+    assert_eq!(served.texts("select count(*)::text from evaluation_results").await, ["9"]);
+}

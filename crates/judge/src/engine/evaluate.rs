@@ -37,6 +37,10 @@ const UNCOUNTED_BYTES: usize = 64 << 10;
 /// Copies of a call's texts: the prompt, the request as JSON, and the body that is sent; later the record and its statement.
 const COPIES: usize = 3;
 
+/// Bytes of the texts that the evaluation of a theme returns. With more, a hundred of the largest answers would be in memory
+/// at once, several times each.
+const SHOWN_BYTES: usize = 32 << 20;
+
 /// The memory limit of evaluations.
 pub(super) fn texts_room() -> MemoryBudget {
     MemoryBudget::new(TEXTS_BYTES)
@@ -157,12 +161,25 @@ impl Judging {
                     let evaluated = evaluated.unwrap_or_else(|panic| {
                         Err(RunError::Failed(Fault::Panic { message: panic_message(panic) }))
                     });
-                    evaluated.map_err(|error| FailedQuery { query: question.text, error })
+                    (question.text, evaluated)
                 }
                 .boxed()
             })
             .collect();
-        Ok(stream::iter(evaluated).buffered(QUERIES_AT_ONCE).collect().await)
+        let mut evaluated = stream::iter(evaluated).buffered(QUERIES_AT_ONCE);
+        let (mut results, mut bytes) = (Vec::new(), 0);
+        while let Some((query, result)) = evaluated.next().await {
+            let shown = result.and_then(|evaluated| {
+                let size = evaluated.text_bytes();
+                if bytes + size > SHOWN_BYTES {
+                    return Err(not_shown(&evaluated));
+                }
+                bytes += size;
+                Ok(evaluated)
+            });
+            results.push(shown.map_err(|error| FailedQuery { query, error }));
+        }
+        Ok(results)
     }
 
     /// Gets the model's answer to `question`, and the judge's result for it by each metric.
@@ -245,6 +262,27 @@ impl Judging {
         self.observer.storage(Service::Judge, "insert_result", stored).await?;
         Ok(shown(result))
     }
+}
+
+impl Evaluated {
+    fn text_bytes(&self) -> usize {
+        let raw = |evaluation: &Evaluation| {
+            let texts = evaluation.metadata.values().filter_map(Value::as_str);
+            texts.map(str::len).sum::<usize>()
+        };
+        self.output.text.len() + self.evaluations.iter().map(raw).sum::<usize>()
+    }
+}
+
+/// The error of a query whose output is stored and judged, and exceeds the size of the response.
+fn not_shown(evaluated: &Evaluated) -> RunError {
+    let id = &evaluated.output.id;
+    RunError::refused(
+        "limit",
+        format!(
+            "the outputs of this response exceed {SHOWN_BYTES} bytes, so that this one is not shown; output `{id}` and its results are stored. Give a smaller `limit`"
+        ),
+    )
 }
 
 /// Most bytes of the metadata that a request or a run adds to each of its outputs, as JSON.
