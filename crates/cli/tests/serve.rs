@@ -138,7 +138,8 @@ async fn all_services_and_the_gateway_answer_and_stop_with_0() {
     blocking(move || {
         let serving = Serving::start(&[], &[("DATABASE_URL", &url)]);
         let roles: Vec<&str> = serving.ports.keys().map(String::as_str).collect();
-        assert_eq!(roles, ["evaluation", "gateway", "judge", "query"]);
+        assert_eq!(roles, ["console", "evaluation", "gateway", "judge", "query"]);
+        assert_eq!(serving.port("console"), serving.port("gateway"));
         assert!(
             serving.ready.starts_with("ready in ") && serving.ready.ends_with(" ms"),
             "{}",

@@ -63,6 +63,11 @@ impl ApiKey {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
+    /// The digest, as secret as the key.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Whether `given` is the key. Takes constant time: digests are compared, so the time does not reveal even the
     /// length.
     pub(crate) fn is(&self, given: &[u8]) -> bool {

@@ -6,7 +6,8 @@ use axum::{
     Router,
     body::{Body, HttpBody as _},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
+    middleware::map_request_with_state,
     response::Response,
     routing::any,
 };
@@ -15,6 +16,7 @@ use futures_util::StreamExt as _;
 use crate::{
     answer::ApiError,
     connections::{ConnectionUse, guarded},
+    console::{self, Console, Source},
     handlers::operation::Probe,
     layers,
     process::Process,
@@ -51,14 +53,32 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
         probes,
         process,
     );
+    let console = Console::new(Source::Upstreams(passages.clone()), process);
+    router = router.merge(console.known_to(console.router()));
+    let services: Vec<&str> = upstreams.iter().map(|upstream| upstream.service.as_str()).collect();
+    let services = HeaderValue::from_str(&services.join(",")).expect("names of services are ASCII");
     for passage in passages {
-        for prefix in routes::prefixes(passage.upstream.service) {
+        let service = passage.upstream.service;
+
+        for prefix in console::prefixes(service) {
+            for path in [prefix.clone(), format!("{prefix}/{{*rest}}")] {
+                let pages = Router::new().route(&path, any(pass_on)).with_state(passage.clone());
+                router = router.merge(pages.layer(map_request_with_state(services.clone(), name_services)));
+            }
+        }
+        for prefix in routes::prefixes(service) {
             for path in [prefix.clone(), format!("{prefix}/{{*rest}}")] {
                 router = router.merge(Router::new().route(&path, any(pass_on)).with_state(passage.clone()));
             }
         }
     }
-    layers::around(router, layers::Bodies::PassedOn, routes::class_of, process)
+    console.around(layers::around(router, layers::Bodies::PassedOn, routes::class_of, process))
+}
+
+/// Tells a service which others there are: its pages link to theirs.
+async fn name_services(State(services): State<HeaderValue>, mut request: Request) -> Request {
+    request.headers_mut().insert(console::SERVICES_HEADER, services);
+    request
 }
 
 /// Forwards a request and its response, both streamed.
@@ -167,8 +187,6 @@ fn passed(mut headers: HeaderMap) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]

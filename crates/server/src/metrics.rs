@@ -13,6 +13,8 @@ use prometheus_client::{
 };
 
 pub use self::maintenance::{MaintenanceMetrics, ObservedTable};
+use store::postgres::Database;
+
 use crate::{searches::SearchProbe, supervisor::Supervisor};
 
 /// Buckets from a lookup by id to a large batch on a busy machine.
@@ -54,6 +56,8 @@ pub struct Probes {
     pub searches: Option<SearchProbe>,
     /// The background tasks.
     pub supervisor: Supervisor,
+    /// The history of searches that the console shows, if there is a database.
+    pub database: Option<Database>,
 }
 
 /// The metrics of a process.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use judge::{engine::Observer, runs::Shutdown};
 use records::Service;
-use store::storage::StorageError;
+use store::{postgres::Database, storage::StorageError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     readers::{RELEASED_WITHIN, Readers, Reading},
     request::BodyMemory,
     searches::SearchProbe,
+    session::Sessions,
     supervisor::Supervisor,
 };
 
@@ -35,6 +36,9 @@ pub struct Process {
     pub(crate) metrics: Metrics,
     observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
+    pub(crate) database: Option<Database>,
+    /// Those who use the console.
+    pub(crate) sessions: Sessions,
     /// A permit per concurrent request.
     pub(crate) permits: Arc<Semaphore>,
     /// A permit per event stream.
@@ -63,10 +67,12 @@ impl Process {
         let metrics = Metrics::new(&probes);
         let bodies = BodyMemory::new(config.max_body_bytes, config.request_timeout / 2, config.memory);
         Arc::new(Self {
+            sessions: Sessions::new(config.api_key.as_ref()),
             config,
             observer: metrics.observer(),
             metrics,
             searches: probes.searches,
+            database: probes.database,
             permits,
             streams,
             supervisor: probes.supervisor,

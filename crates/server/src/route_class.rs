@@ -27,6 +27,10 @@ pub(crate) enum RouteClass {
     Description,
     /// The page that renders the document.
     Page,
+    /// The pages of the console.
+    Console,
+    /// Its sign-in page, style sheet and script.
+    OpenConsole,
     /// Chroma's API.
     Chroma,
     /// The part of Chroma's API that says nothing but that the server is there.
@@ -41,7 +45,12 @@ impl RouteClass {
 
     /// Whether clients must send the key, if one is set.
     pub(crate) fn needs_key(self) -> bool {
-        !matches!(self, Self::Health | Self::Ready | Self::OpenChroma)
+        !matches!(self, Self::Health | Self::Ready | Self::OpenChroma | Self::OpenConsole)
+    }
+
+    /// Whether it belongs to the console: a cookie replaces the key, and bodies are those of HTML forms.
+    pub(crate) fn is_console(self) -> bool {
+        matches!(self, Self::Console | Self::OpenConsole)
     }
 
     /// Whether the host and origin of a request are checked, if no key is set.

@@ -17,6 +17,7 @@ use store::storage::Storage;
 use crate::{
     answer::{Enveloped, Form, Unwrapped},
     chroma_api::{self, ChromaApi},
+    console::{self, Console},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
@@ -52,6 +53,8 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
         METRICS => RouteClass::Metrics,
         DESCRIPTION => RouteClass::Description,
         PAGE => RouteClass::Page,
+        _ if console::is_open(path) => RouteClass::OpenConsole,
+        _ if console::is_page(path) => RouteClass::Console,
         _ if EVALUATE_QUERY.contains(&path) || EVALUATE_THEME.contains(&path) => RouteClass::Evaluation,
         _ => RouteClass::Records,
     }
@@ -61,7 +64,9 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
 fn class_of_chroma(path: &str) -> RouteClass {
     match class_of(path) {
         _ if chroma_api::OPEN.contains(&path) => RouteClass::OpenChroma,
-        RouteClass::Records | RouteClass::Evaluation => RouteClass::Chroma,
+        RouteClass::Records | RouteClass::Evaluation | RouteClass::Console | RouteClass::OpenConsole => {
+            RouteClass::Chroma
+        }
         class => class,
     }
 }
@@ -83,25 +88,36 @@ pub fn services(
 ) -> Router {
     let probes = storages.iter().cloned().map(Probe::Storage).chain([Probe::Model]).collect();
     let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
+    let source = console::Source::Own { storages: storages.to_vec(), runs: runs.cloned().map(Box::new) };
+    let console = Console::new(source, process);
     let mut router = described(&services, probes, process);
+    let mut pages = console.router();
     for storage in storages {
         let (storage, model, process) = (storage.clone(), model.clone(), process.clone());
-        router = router.merge(match storage.service() {
-            Service::Query => Router::from(queries()).with_state(Records::new(storage, model, process)),
+        match storage.service() {
+            Service::Query => {
+                let records = Records::new(storage, model, process);
+                pages = pages.merge(console::records_router::<Queries>().with_state(records.clone()));
+                router = router.merge(Router::from(queries()).with_state(records));
+            }
             Service::Evaluation => {
-                Router::from(evaluation_metrics()).with_state(Records::new(storage, model, process))
+                let records = Records::new(storage, model, process);
+                pages =
+                    pages.merge(console::records_router::<EvaluationMetrics>().with_state(records.clone()));
+                router = router.merge(Router::from(evaluation_metrics()).with_state(records));
             }
             Service::Judge => {
                 let records = Records::new(storage, model, process.clone());
-                let router = Router::from(outputs()).with_state(records);
-                match runs {
-                    Some(runs) => router.merge(judge(runs, process)),
-                    None => router,
+                pages = pages.merge(console::records_router::<Outputs>().with_state(records.clone()));
+                router = router.merge(Router::from(outputs()).with_state(records));
+                if let Some(runs) = runs {
+                    router = router.merge(judge(runs, process));
                 }
             }
-        });
+        }
     }
-    layers::around(router, layers::Bodies::Read, class_of, process)
+    let router = router.merge(console.known_to(pages));
+    console.around(layers::around(router, layers::Bodies::Read, class_of, process))
 }
 
 /// The routes of every address, with a document that also describes those of `services`.

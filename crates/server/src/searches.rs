@@ -54,6 +54,11 @@ impl SearchProbe {
         Self(Arc::new(report))
     }
 
+    /// The current statistics.
+    pub(crate) fn report(&self) -> SearchReport {
+        (self.0)()
+    }
+
     /// The current problems.
     pub(crate) fn alerts(&self) -> Vec<SearchAlert> {
         let mut alerts = (self.0)().alerts;

@@ -3,6 +3,7 @@
 mod access;
 mod browsers;
 mod chroma_api;
+mod console;
 mod contract;
 mod evaluations;
 mod exports;

@@ -208,7 +208,12 @@ impl Served {
             PoolState { size, idle }
         });
         let supervisor = Supervisor::default();
-        let probes = Probes { pool: Some(probe), searches: Some(searches()), supervisor: supervisor.clone() };
+        let probes = Probes {
+            pool: Some(probe),
+            searches: Some(searches()),
+            supervisor: supervisor.clone(),
+            database: Some(database.clone()),
+        };
         let process = Process::new(config, probes);
         let observer = process.observer();
         let [queries, metrics]: [Arc<dyn RecordSource>; 2] = match separate {

@@ -48,6 +48,9 @@ pub(crate) enum ApiError {
             server's CORS origins"
     )]
     Origin { origin: String },
+    /// A form of the console was not sent by a page of this session.
+    #[error("the form has expired: load the page again and send it again")]
+    Form,
     /// There is no such route.
     #[error("no route `{path}`: see /docs for the existing routes")]
     NoRoute { path: String },
@@ -128,7 +131,7 @@ impl ApiError {
             Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Host { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Origin { .. } => StatusCode::FORBIDDEN,
+            Self::Origin { .. } | Self::Form => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } | Self::NoRecord { .. } => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,

@@ -66,6 +66,10 @@ pub(crate) async fn observed(
         if let Some(Failed(error)) = response.extensions_mut().remove::<Failed>() {
             log(&error, &id);
             response = with_body(response, (&error, class), &id);
+            if class.is_console() {
+                // The console makes a page of it.
+                response.extensions_mut().insert(Failed(error));
+            }
         }
         let (status, took) = (response.status().as_u16(), began.elapsed());
         tracing::Span::current().record("http.response.status_code", status);
@@ -90,18 +94,22 @@ pub(crate) async fn observed(
 
 /// Adds security headers.
 pub(crate) async fn protected(request: Request, next: Next) -> Response {
-    let is_page = RouteClass::of(&request) == RouteClass::Page;
+    let class = RouteClass::of(&request);
     let mut response = next.run(request).await;
-    // The page has inline scripts and styles.
-    let policy = if is_page {
+    // The page of the API's description has inline scripts and styles.
+    let policy = if class == RouteClass::Page {
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    } else if class.is_console() {
+        "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
     } else {
         "default-src 'none'; frame-ancestors 'none'"
     };
+    // With `no-referrer`, browsers would not name the origin of the console's own forms.
+    let referrer = if class.is_console() { "same-origin" } else { "no-referrer" };
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::REFERRER_POLICY, referrer),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::CONTENT_SECURITY_POLICY, policy),
     ] {

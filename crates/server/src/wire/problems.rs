@@ -1,11 +1,13 @@
 //! Values that a response shows differently from how they are stored.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::Problem;
 
 /// A value that is shown differently from how it is stored, because the response cannot represent it.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct ProblemResponse {
     /// The field of the response.
     field: String,
@@ -29,6 +31,15 @@ impl ProblemResponse {
             _ => problem,
         });
         named.map(Self::from).collect()
+    }
+}
+
+impl fmt::Display for ProblemResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, key, kind, original } = self;
+        let separator = if key.is_some() { "." } else { "" };
+        let key = key.as_deref().unwrap_or_default();
+        write!(f, "{field}{separator}{key} ({kind}): stored as {original}")
     }
 }
 

@@ -190,7 +190,7 @@ impl Serving {
         let (process, storages, model, runs) = if settings.has_chroma() {
             let storages = Opened::open_collections(configuration, &supervisor).await?;
             let pool = storages.database.as_ref().map(pool_probe);
-            let probes = Probes { pool, searches: None, supervisor: supervisor.clone() };
+            let probes = Probes { pool, supervisor: supervisor.clone(), ..Probes::default() };
             (Process::new(config.clone(), probes), Some(storages), None, None)
         } else if served.is_empty() {
             let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };
@@ -207,6 +207,7 @@ impl Serving {
                 pool: storages.database.as_ref().map(pool_probe),
                 searches: None,
                 supervisor: supervisor.clone(),
+                database: storages.database.clone(),
             };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
@@ -235,6 +236,7 @@ impl Serving {
         let (shutdown, mut listeners, mut workers) = (Shutdown::default(), JoinSet::new(), JoinSet::new());
         let database = storages.as_ref().and_then(|storages| storages.database.clone());
         let collections = database.map(|database| ChromaApi::new(Collections::new(database), settings.reset));
+        let mut console = None;
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
                 (Role::Chroma, ..) => chroma(collections.as_ref().context("its database is open")?, &process),
@@ -248,7 +250,16 @@ impl Serving {
             };
             let listener = Listener::bind(*address).await.map_err(|error| bind_failure(error, *role))?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
+            // The gateway's shows everything.
+            match role {
+                Role::Gateway | Role::All => console = Some(listener.address()),
+                Role::Service(_) => console = console.or(Some(listener.address())),
+                Role::Chroma => {}
+            }
             listeners.spawn(listener.serve(router, shutdown.clone(), limits));
+        }
+        if let Some(console) = console {
+            print(&format!("console: http://{console}"))?;
         }
         let background = Background { supervisor, shutdown: shutdown.clone() };
         if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {

@@ -1,0 +1,401 @@
+//! Overview: what is stored, how searches are doing, and what to do next.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{Redirect, Response},
+};
+use futures_util::future::join_all;
+use maud::{Markup, html};
+use records::Service;
+use serde::{Deserialize, Serialize};
+use store::{
+    postgres::{Table, searches::SearchHistory},
+    storage::{Selection, Storage, StorageError},
+};
+use time::OffsetDateTime;
+
+use super::{Console, Source, layout, page::Page, plot::sparkline, section::Section, text, view::View};
+use crate::{
+    answer::ApiError,
+    process::Process,
+    searches::SearchAlert,
+    upstream::{GatewayTarget, Upstream},
+};
+
+/// How long a store or a service may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The history that sparklines show.
+const HISTORY: time::Duration = time::Duration::DAY;
+const LAST_RUNS: u32 = 5;
+
+/// The overview.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Home {
+    stores: Vec<Store>,
+    searches: Vec<Searches>,
+    alerts: Vec<Alert>,
+    /// The newest runs; null without the judge.
+    runs: Option<Vec<Run>>,
+    /// What could not be read.
+    unavailable: Vec<Unavailable>,
+}
+
+/// The records of a service.
+#[derive(Debug, Serialize, Deserialize)]
+struct Store {
+    service: String,
+    /// `postgres` or `chroma`.
+    kind: String,
+    records: u64,
+    /// Number of themes or metric types; null if there are too many to list.
+    categories: Option<usize>,
+}
+
+/// The searches of a table with one class of filters.
+#[derive(Debug, Serialize, Deserialize)]
+struct Searches {
+    table: String,
+    filter_class: String,
+    /// Since the process began.
+    searches: u64,
+    /// Of the last interval.
+    latency_p50_ms: Option<f64>,
+    latency_p95_ms: Option<f64>,
+    /// As last measured.
+    recall: Option<Recall>,
+    /// p95 of the last day's intervals, oldest first.
+    history_p95_ms: Vec<f64>,
+    /// Recall of the last day's measurements, oldest first.
+    history_recall: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Recall {
+    mean: f64,
+    low: f64,
+    high: f64,
+    target: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Alert {
+    table: String,
+    filter_class: String,
+    alert: String,
+    reason: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Run {
+    id: String,
+    name: Option<String>,
+    state: String,
+    units: u64,
+    done: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Unavailable {
+    what: String,
+    reason: String,
+}
+
+/// Shows the overview.
+pub(super) async fn show(view: View, headers: HeaderMap, State(console): State<Console>) -> Response {
+    let home = match &*console.source {
+        Source::Own { storages, runs } => {
+            let mut home = of_storages(storages, &console.process).await;
+            if let Some(runs) = runs {
+                match tokio::time::timeout(PATIENCE, runs.list(None, None, LAST_RUNS)).await {
+                    Ok(Ok((listed, _))) => home.runs = Some(listed.iter().map(Run::from).collect()),
+                    Ok(Err(error)) => home.missing("runs", &ApiError::from(error)),
+                    Err(_) => home.missing("runs", &ApiError::Timeout { limit: PATIENCE }),
+                }
+            }
+            home
+        }
+        Source::Upstreams(targets) => {
+            // One process may be behind several services.
+            let mut distinct: Vec<&GatewayTarget> = Vec::new();
+            for target in targets {
+                if distinct.iter().all(|other| other.upstream.url != target.upstream.url) {
+                    distinct.push(target);
+                }
+            }
+            let homes = join_all(distinct.into_iter().map(|target| of_service(target, &headers))).await;
+            homes.into_iter().fold(Home::default(), Home::and)
+        }
+    };
+    view.show(&home)
+}
+
+/// `/console` is where people look first.
+pub(super) async fn moved() -> Redirect {
+    Redirect::to("/")
+}
+
+async fn of_storages(storages: &[std::sync::Arc<dyn Storage>], process: &Process) -> Home {
+    let mut home = Home::default();
+    for (storage, found) in
+        storages.iter().zip(join_all(storages.iter().map(|storage| store(&**storage))).await)
+    {
+        match found {
+            Ok(store) => home.stores.push(store),
+            Err(error) => home.missing(&format!("{} storage", storage.service()), &error),
+        }
+    }
+    let Some(report) = process.searches.as_ref().map(crate::searches::SearchProbe::report) else {
+        return home;
+    };
+    let mut history = Vec::new();
+    if let Some(database) = &process.database {
+        let now = OffsetDateTime::now_utc();
+        let since = time::PrimitiveDateTime::new(now.date(), now.time()) - HISTORY;
+        match tokio::time::timeout(PATIENCE, database.search_history(since)).await {
+            Ok(Ok(stored)) => history = stored.rows,
+            Ok(Err(source)) => {
+                let error = StorageError::Failed {
+                    operation: "read measurements of searches",
+                    source: source.into(),
+                };
+                home.missing("history of searches", &ApiError::Storage(error));
+            }
+            Err(_) => home.missing("history of searches", &ApiError::Timeout { limit: PATIENCE }),
+        }
+    }
+    let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
+    for total in report.totals.iter().filter(|total| services.contains(&total.service)) {
+        let table = Table::of(total.service).name;
+        let is_same = |row: &&SearchHistory| row.table == table && row.filter_class == total.filter_class;
+        let latency = report.intervals.iter().find(is_same).and_then(|row| row.latency);
+        let recall = report.recalls.iter().find(is_same).and_then(|row| {
+            let target = row.target;
+            row.recall.map(|recall| Recall { mean: recall.mean, low: recall.low, high: recall.high, target })
+        });
+        let past = || history.iter().filter(is_same);
+        home.searches.push(Searches {
+            filter_class: total.filter_class.as_str().to_owned(),
+            searches: total.searches,
+            latency_p50_ms: latency.map(|latency| latency.p50_ms),
+            latency_p95_ms: latency.map(|latency| latency.p95_ms),
+            recall,
+            history_p95_ms: past().filter_map(|row| row.latency).map(|latency| latency.p95_ms).collect(),
+            history_recall: past().filter_map(|row| row.recall).map(|recall| recall.mean).collect(),
+            table,
+        });
+    }
+    home.searches.retain(|searches| searches.searches > 0 || searches.recall.is_some());
+    home.alerts = report.alerts.into_iter().filter_map(Alert::of).collect();
+    home
+}
+
+async fn store(storage: &dyn Storage) -> Result<Store, ApiError> {
+    let all = Selection::default();
+    let read = async { tokio::join!(storage.count(&all), storage.categories()) };
+    let read = tokio::time::timeout(PATIENCE, read).await;
+    let (records, categories) = read.map_err(|_| ApiError::Timeout { limit: PATIENCE })?;
+    Ok(Store {
+        service: storage.service().as_str().to_owned(),
+        kind: storage.kind().as_str().to_owned(),
+        records: records?,
+        // Too many to list is not a reason to show nothing.
+        categories: categories.ok().map(|categories| categories.len()),
+    })
+}
+
+/// The overview of a service behind the gateway.
+async fn of_service(target: &GatewayTarget, headers: &HeaderMap) -> Home {
+    let GatewayTarget { upstream: Upstream { service, url }, client, .. } = target;
+    let mut request = client.get(format!("{url}/?format=json")).timeout(PATIENCE);
+    for name in [header::COOKIE, header::HeaderName::from_static("x-api-key")] {
+        if let Some(value) = headers.get(&name) {
+            request = request.header(name, value);
+        }
+    }
+    let read = async {
+        let answer = request.send().await?.error_for_status()?;
+        answer.bytes().await
+    };
+    let mut home = Home::default();
+    match read.await {
+        Ok(body) => match serde_json::from_slice(&body) {
+            Ok(read) => home = read,
+            Err(_) => {
+                let reason = "has no console: it may be of another version".to_owned();
+                home.missing(
+                    &format!("{service} service"),
+                    &ApiError::Upstream { service: *service, reason },
+                );
+            }
+        },
+        Err(source) => {
+            home.missing(&format!("{service} service"), &ApiError::Gateway { service: *service, source });
+        }
+    }
+    home
+}
+
+impl Home {
+    fn missing(&mut self, what: &str, error: &ApiError) {
+        tracing::warn!(error = %error.chain(), "the console cannot show {what}");
+        self.unavailable.push(Unavailable { what: what.to_owned(), reason: error.public_message() });
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.stores.extend(other.stores);
+        self.searches.extend(other.searches);
+        self.alerts.extend(other.alerts);
+        self.unavailable.extend(other.unavailable);
+        self.runs = self.runs.or(other.runs);
+        self
+    }
+
+    fn next_steps(&self) -> Markup {
+        let count = |service: Service| {
+            self.stores.iter().find(|store| store.service == service.as_str()).map(|store| store.records)
+        };
+        let is_empty = |service| count(service) == Some(0);
+        let has_runs = self.runs.as_ref().is_none_or(|runs| !runs.is_empty());
+        if !is_empty(Service::Query) && !is_empty(Service::Evaluation) && has_runs {
+            return html! {};
+        }
+        let step = |number: &str, title: &str, link: Option<&str>, command: &str| {
+            html! {
+                p { (number) " " strong { (title) } @if let Some(link) = link { " – " a href=(link) { "by form" } ", or" } ":" }
+                pre { (command) }
+            }
+        };
+        layout::empty(
+            "What to do next",
+            html! {
+                @if is_empty(Service::Query) {
+                    p { "Look around with sample data: " code { "panopticon demo" } ". Bring what you have:" }
+                    pre { "panopticon migrate CHROMA_DIRECTORY" }
+                    (step("1.", "Add queries", Some("/console/queries/new"),
+                        "curl localhost:8000/api/v1/queries -H 'content-type: application/json' \\\n    -d '{\"query\": \"How does nuclear fusion work?\", \"theme\": \"physics\"}'"))
+                }
+                @if is_empty(Service::Evaluation) {
+                    (step("2.", "Add a metric by which a judge scores", Some("/console/evaluation-metrics/new"),
+                        "curl localhost:8000/api/v1/evaluation-metrics -H 'content-type: application/json' \\\n    -d '{\"prompt\": \"Rate the factual accuracy from 1 to 10.\", \"metric_type\": \"accuracy\"}'"))
+                }
+                @if !has_runs {
+                    (step("3.", "Have models answer and a judge score the answers", None,
+                        "panopticon judge run --model gpt-4o --judge gpt-4o --metric METRIC_ID --theme physics"))
+                }
+            },
+        )
+    }
+
+    fn searches(&self) -> Markup {
+        html! {
+            h2 { "Searches" }
+            @if self.searches.is_empty() {
+                p.note { "No vector search since the server began, or searches are not monitored." }
+            } @else {
+                div.scroll { table data-sortable {
+                    thead { tr {
+                        th scope="col" { "table" } th scope="col" { "filter" } th.number scope="col" { "searches" }
+                        th.number scope="col" { "p50 ms" } th.number scope="col" { "p95 ms" } th scope="col" { "p95, a day" }
+                        th.number scope="col" { "recall@10" } th scope="col" { "95 % interval" } th.number scope="col" { "target" }
+                        th scope="col" { "recall, a day" }
+                    } }
+                    tbody { @for row in &self.searches { tr {
+                        td { (row.table) } td { (row.filter_class) } td.number { (text::count(row.searches)) }
+                        td.number { (milliseconds(row.latency_p50_ms)) }
+                        td.number { (milliseconds(row.latency_p95_ms)) }
+                        td { (sparkline("p95 latency in milliseconds of the last day", &row.history_p95_ms)) }
+                        @match row.recall {
+                            Some(recall) => {
+                                td.number { (format!("{:.3}", recall.mean)) }
+                                td { (format!("{:.3} to {:.3}", recall.low, recall.high)) }
+                                td.number { (format!("{:.3}", recall.target)) }
+                            }
+                            None => { td { "not measured" } td {} td {} }
+                        }
+                        td { (sparkline("recall of the last day", &row.history_recall)) }
+                    } } }
+                } }
+                p.note { "Searches since this process began; latencies of the last interval; recall as last measured by repeating sampled searches exactly." }
+            }
+        }
+    }
+}
+
+fn milliseconds(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"))
+}
+
+impl Alert {
+    fn of(alert: SearchAlert) -> Option<Self> {
+        let SearchAlert { table, filter_class, kind, reason } = alert;
+        Some(Self {
+            table,
+            filter_class: filter_class.as_str().to_owned(),
+            alert: kind.to_owned(),
+            reason: reason?,
+        })
+    }
+}
+
+impl From<&judge::runs::RunProgress> for Run {
+    fn from(run: &judge::runs::RunProgress) -> Self {
+        Self {
+            id: run.id.to_string(),
+            name: run.name.clone(),
+            state: run.state.as_str().to_owned(),
+            units: run.units.total,
+            done: run.units.done,
+        }
+    }
+}
+
+impl Page for Home {
+    fn title(&self) -> String {
+        "Overview".to_owned()
+    }
+
+    fn section(&self) -> Section {
+        Section::Home
+    }
+
+    fn body(&self, _: &View) -> Markup {
+        html! {
+            @for Unavailable { what, reason } in &self.unavailable {
+                div.panel.problem role="alert" { p { strong { (what) } " cannot be shown: " (text::text(reason)) } }
+            }
+            @for Alert { table, filter_class, alert, reason } in &self.alerts {
+                div.panel.problem role="alert" {
+                    p { strong { (alert) ": " (table) } ", filter " (filter_class) ". " (text::text(reason)) }
+                }
+            }
+            (self.next_steps())
+            h2 { "Stores" }
+            div.scroll { table {
+                thead { tr { th scope="col" { "records" } th.number scope="col" { "count" } th.number scope="col" { "categories" } th scope="col" { "storage" } } }
+                tbody { @for store in &self.stores { tr {
+                    @let section = store.service.parse().ok().map(Section::of_records);
+                    td { @match section { Some(section) => a href=(section.path()) { (section.title()) }, None => (store.service) } }
+                    td.number { (text::count(store.records)) }
+                    td.number { @match store.categories { Some(categories) => (text::count(categories as u64)), None => "too many to list" } }
+                    td { (store.kind) }
+                } } }
+            } }
+            (self.searches())
+            @if let Some(runs) = &self.runs {
+                h2 { "Last runs" }
+                @if runs.is_empty() { p.note { "There was no run yet." } }
+                @else { div.scroll { table {
+                    thead { tr { th scope="col" { "run" } th scope="col" { "state" } th.number scope="col" { "judgements" } } }
+                    tbody { @for run in runs { tr {
+                        td { @match &run.name { Some(name) => { (text::text(name)) " " } None => {} } (text::id(&run.id)) }
+                        td { (run.state) }
+                        td.number { (text::count(run.done)) " of " (text::count(run.units)) }
+                    } } }
+                } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Plots as SVG, made from numbers in Rust. Each has a title and a description for those who do not see it, and the table
+//! of its numbers.
+
+mod bars;
+mod sparkline;
+
+use maud::{Markup, html};
+
+pub(super) use self::{
+    bars::{Bar, bars},
+    sparkline::sparkline,
+};
+
+/// A coordinate as SVG has it: a tenth of a unit is less than anyone sees.
+fn at(coordinate: f64) -> String {
+    let text = format!("{coordinate:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// The numbers of a plot, one click away.
+pub(super) fn numbers<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Markup {
+    html! {
+        details.numbers {
+            summary { "Numbers" }
+            table {
+                thead { tr { @for heading in headings { th scope="col" { (heading) } } } }
+                tbody {
+                    @for row in rows { tr { @for cell in row { td { (super::text::text(&cell)) } } } }
+                }
+            }
+        }
+    }
+}
