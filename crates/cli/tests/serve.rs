@@ -157,6 +157,11 @@ async fn all_services_and_the_gateway_answer_and_stop_with_0() {
             serving.data("gateway", "GET", own, &Value::Null);
             assert_eq!(serving.send(role, "GET", other, "").status, 404, "{role} {other}");
         }
+        let collections = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+        let created = serving.send("gateway", "POST", collections, &json!({"name": "articles"}).to_string());
+        assert_eq!(created.status, 200, "{}", created.text());
+        assert!(serving.text("gateway", collections).contains("articles"));
+        assert_eq!(serving.send("query", "GET", collections, "").status, 404);
         let ended = serving.end(Signal::TERM);
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
         let again = Serving::start(&["query"], &[("DATABASE_URL", &url)]);
@@ -177,6 +182,7 @@ async fn gateway_reaches_services_that_run_separately() {
             .iter()
             .map(|what| Serving::start(&[what], &[database]))
             .collect();
+        let chroma = Serving::start(&["chroma"], &[database]);
         let urls = ["query", "evaluation", "judge"].map(|role| {
             apart.iter().find(|serving| serving.ports.contains_key(role)).expect("it serves").url(role)
         });
@@ -184,6 +190,7 @@ async fn gateway_reaches_services_that_run_separately() {
             ("QUERY_STORAGE_URL", urls[0].as_str()),
             ("EVALUATION_STORAGE_URL", &urls[1]),
             ("JUDGE_SERVICE_URL", &urls[2]),
+            ("PANOPTICON_CHROMA_API_URL", &chroma.url("chroma")),
         ];
         let gateway = Serving::start(&["gateway", "--port", "0"], &environment);
         let stored = gateway.data("gateway", "POST", "/api/v1/queries", &query("What is fusion?"));
@@ -191,7 +198,8 @@ async fn gateway_reaches_services_that_run_separately() {
         gateway.data("gateway", "GET", "/api/v1/evaluation-metrics/count", &Value::Null);
         gateway.data("gateway", "GET", "/api/v1/results", &Value::Null);
         gateway.data("gateway", "GET", "/ready", &Value::Null);
-        for serving in apart.into_iter().chain([gateway]) {
+        assert_eq!(gateway.text("gateway", "/api/v2/version"), "\"1.0.0\"");
+        for serving in apart.into_iter().chain([gateway, chroma]) {
             assert_eq!(serving.end(Signal::TERM).code, 0);
         }
     })

@@ -21,6 +21,9 @@ pub struct ServerConfig {
     /// Maximum bytes of a body. Default 16 MiB: a batch of 1,000 texts of 16 KB. Each body takes several times its
     /// size in memory.
     pub max_body_bytes: usize,
+    /// The same for bodies of Chroma's API. Default 40 MiB, the limit of Chroma's own server, whose clients send batches of
+    /// up to 5,461 records.
+    pub max_chroma_body_bytes: usize,
     /// Time limit of a request until its response begins. Default 60 s. A shorter one cuts off large batches; with a
     /// longer one, requests pile up behind a store that hangs.
     pub request_timeout: Duration,
@@ -44,6 +47,7 @@ impl Default for ServerConfig {
             cors_origins: Origins::default(),
             allowed_hosts: AllowedHosts::Local(Hosts::default()),
             max_body_bytes: 16 << 20,
+            max_chroma_body_bytes: 40 << 20,
             request_timeout: Duration::from_secs(60),
             evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,

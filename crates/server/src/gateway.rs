@@ -21,7 +21,7 @@ use crate::{
     layers,
     process::Process,
     routes, trace,
-    upstream::{GatewayTarget, Upstream},
+    upstream::{GatewayTarget, Passage, Upstream},
 };
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1), and the host, which differs upstream.
@@ -37,42 +37,59 @@ const OWN: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// The routes of all `upstreams`. `client` must not follow redirects.
-pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<Process>) -> Router {
-    let passages: Vec<GatewayTarget> = upstreams
-        .iter()
-        .map(|upstream| GatewayTarget {
-            upstream: upstream.clone(),
-            client: client.clone(),
-            process: process.clone(),
-        })
-        .collect();
-    let probes = passages.iter().cloned().map(Probe::GatewayTarget).collect();
+/// The routes of all `upstreams`, and Chroma's API if its server has a URL. `client` must not follow redirects.
+pub fn gateway(
+    upstreams: &[Upstream],
+    chroma: Option<&str>,
+    client: &reqwest::Client,
+    process: &Arc<Process>,
+) -> Router {
+    let passage = |name, url: &str| Passage {
+        name,
+        url: url.to_owned(),
+        client: client.clone(),
+        process: process.clone(),
+    };
+    let of_service = |of: &Upstream| {
+        let own = routes::prefixes(of.service).into_iter().map(|prefix| (prefix, Kind::Routes));
+        let pages = console::prefixes(of.service).into_iter().map(|prefix| (prefix, Kind::Pages));
+        (passage(of.service.as_str(), &of.url), own.chain(pages).collect::<Vec<_>>())
+    };
+    let of_chroma = |url| (passage("chroma", url), vec![(routes::CHROMA.to_owned(), Kind::Routes)]);
+    let passages: Vec<_> = upstreams.iter().map(of_service).chain(chroma.map(of_chroma)).collect();
+    let probes = passages.iter().map(|(passage, _)| Probe::Passage(passage.clone())).collect();
     let mut router = routes::described(
         &upstreams.iter().map(|upstream| upstream.service).collect::<Vec<_>>(),
         probes,
         process,
     );
-    let console = Console::new(Source::Upstreams(passages.clone()), process);
+    let target = |upstream: &Upstream| GatewayTarget { upstream: upstream.clone(), client: client.clone() };
+    let console = Console::new(Source::Upstreams(upstreams.iter().map(target).collect()), process);
     router = router.merge(console.known_to(console.router()));
     let services: Vec<&str> = upstreams.iter().map(|upstream| upstream.service.as_str()).collect();
     let services = HeaderValue::from_str(&services.join(",")).expect("names of services are ASCII");
-    for passage in passages {
-        let service = passage.upstream.service;
-
-        for prefix in console::prefixes(service) {
+    for (passage, prefixes) in passages {
+        for (prefix, kind) in prefixes {
             for path in [prefix.clone(), format!("{prefix}/{{*rest}}")] {
-                let pages = Router::new().route(&path, any(pass_on)).with_state(passage.clone());
-                router = router.merge(pages.layer(map_request_with_state(services.clone(), name_services)));
-            }
-        }
-        for prefix in routes::prefixes(service) {
-            for path in [prefix.clone(), format!("{prefix}/{{*rest}}")] {
-                router = router.merge(Router::new().route(&path, any(pass_on)).with_state(passage.clone()));
+                let routes = Router::new().route(&path, any(pass_on)).with_state(passage.clone());
+                router = router.merge(match kind {
+                    Kind::Routes => routes,
+                    Kind::Pages => routes.layer(map_request_with_state(services.clone(), name_services)),
+                });
             }
         }
     }
-    console.around(layers::around(router, layers::Bodies::PassedOn, routes::class_of, process))
+    let class_of = if chroma.is_some() { routes::class_of_all } else { routes::class_of };
+    console.around(layers::around(router, layers::Bodies::PassedOn, class_of, process))
+}
+
+/// What is behind a prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Routes of an API.
+    Routes,
+    /// Pages of the console.
+    Pages,
 }
 
 /// Tells a service which others there are: its pages link to theirs.
@@ -82,11 +99,11 @@ async fn name_services(State(services): State<HeaderValue>, mut request: Request
 }
 
 /// Forwards a request and its response, both streamed.
-async fn pass_on(State(passage): State<GatewayTarget>, request: Request) -> Result<Response, ApiError> {
+async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
     if let Some(response) = layers::without_slash(request.uri()) {
         return Ok(response);
     }
-    let GatewayTarget { upstream: Upstream { service, url }, client, process } = passage;
+    let Passage { name, url, client, process } = passage;
     let (parts, body) = request.into_parts();
     let target = target(&url, &parts.uri)?;
     let mut headers = passed(parts.headers);
@@ -97,7 +114,7 @@ async fn pass_on(State(passage): State<GatewayTarget>, request: Request) -> Resu
         let waiting = parts.extensions.get().map(ConnectionUse::waiting);
         outgoing = outgoing.body(reqwest::Body::wrap_stream(guarded(body, waiting).into_data_stream()));
     }
-    let incoming = outgoing.send().await.map_err(|source| ApiError::Gateway { service, source })?;
+    let incoming = outgoing.send().await.map_err(|source| ApiError::Gateway { service: name, source })?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = incoming.status();
     *response.headers_mut() = passed(incoming.headers().clone());

@@ -65,7 +65,11 @@ impl Process {
         let permits = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
-        let bodies = BodyMemory::new(config.max_body_bytes, config.request_timeout / 2, config.memory);
+        let bodies = BodyMemory::new(
+            (config.max_body_bytes, config.max_chroma_body_bytes),
+            config.request_timeout / 2,
+            config.memory,
+        );
         Arc::new(Self {
             sessions: Sessions::new(config.api_key.as_ref()),
             config,

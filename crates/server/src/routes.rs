@@ -42,6 +42,8 @@ const READY: &str = "/ready";
 const METRICS: &str = "/metrics";
 const DESCRIPTION: &str = "/openapi.json";
 const PAGE: &str = "/docs";
+/// The prefix of Chroma's API.
+pub(crate) const CHROMA: &str = "/api/v2";
 const EVALUATE_QUERY: [&str; 2] = ["/evaluate/query", "/api/v1/evaluate/query"];
 const EVALUATE_THEME: [&str; 2] = ["/evaluate/theme", "/api/v1/evaluate/theme"];
 
@@ -57,6 +59,14 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
         _ if console::is_page(path) => RouteClass::Console,
         _ if EVALUATE_QUERY.contains(&path) || EVALUATE_THEME.contains(&path) => RouteClass::Evaluation,
         _ => RouteClass::Records,
+    }
+}
+
+/// The class of the route at `path` of an address that also serves Chroma's API.
+pub(crate) fn class_of_all(path: &str) -> RouteClass {
+    match path.strip_prefix(CHROMA) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => class_of_chroma(path),
+        _ => class_of(path),
     }
 }
 
@@ -79,11 +89,13 @@ pub fn chroma(api: &ChromaApi, process: &Arc<Process>) -> Router {
     layers::around(router, layers::Bodies::Read, class_of_chroma, process)
 }
 
-/// The services of `storages` at one address. Without `runs`, the judge serves its storage and runs no evaluations.
+/// The services of `storages` at one address, and Chroma's API, if given. Without `runs`, the judge serves its storage and
+/// runs no evaluations.
 pub fn services(
     storages: &[Arc<dyn Storage>],
     runs: Option<&Runs>,
     model: &EmbeddingModel,
+    chroma: Option<&ChromaApi>,
     process: &Arc<Process>,
 ) -> Router {
     let probes = storages.iter().cloned().map(Probe::Storage).chain([Probe::Model]).collect();
@@ -117,7 +129,14 @@ pub fn services(
         }
     }
     let router = router.merge(console.known_to(pages));
-    console.around(layers::around(router, layers::Bodies::Read, class_of, process))
+    let router = match chroma {
+        Some(api) => {
+            let router = router.merge(chroma_api::router(api, process));
+            layers::around(router, layers::Bodies::Read, class_of_all, process)
+        }
+        None => layers::around(router, layers::Bodies::Read, class_of, process),
+    };
+    console.around(router)
 }
 
 /// The routes of every address, with a document that also describes those of `services`.

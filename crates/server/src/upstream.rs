@@ -15,10 +15,20 @@ pub struct Upstream {
     pub url: String,
 }
 
-/// The upstream of the gateway's requests.
+/// A service behind the gateway.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayTarget {
     pub(crate) upstream: Upstream,
+    pub(crate) client: reqwest::Client,
+}
+
+/// Where the gateway forwards requests to.
+#[derive(Clone, Debug)]
+pub(crate) struct Passage {
+    /// The name of the service.
+    pub(crate) name: &'static str,
+    /// Its URL, without a slash at the end.
+    pub(crate) url: String,
     pub(crate) client: reqwest::Client,
     pub(crate) process: Arc<Process>,
 }

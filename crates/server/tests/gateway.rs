@@ -27,9 +27,14 @@ impl Gateway {
     }
 
     pub(crate) async fn before_with(url: &str, config: ServerConfig) -> Self {
+        Self::before_all(url, None, config).await
+    }
+
+    /// With Chroma's API from a server of its own.
+    pub(crate) async fn before_all(url: &str, chroma: Option<&str>, config: ServerConfig) -> Self {
         let upstreams = Service::ALL.map(|service| Upstream { service, url: url.to_owned() });
         let process = Process::new(config, Probes::default());
-        let router = gateway(&upstreams, &client(), &process);
+        let router = gateway(&upstreams, chroma, &client(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let url = format!("http://{}", listener.address());
         // Aborted with the test's runtime.

@@ -17,12 +17,12 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, PoolState, Probes, Process,
-    Pulse, RemoteService, ServerConfig, Supervisor, TaskState, Upstream, services,
+    ChromaApi, ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, PoolState, Probes,
+    Process, Pulse, RemoteService, Reset, ServerConfig, Supervisor, TaskState, Upstream, services,
 };
 use store::{
     json::{Decoded, decode_answer},
-    postgres::{Database, PostgresStorage},
+    postgres::{Database, PostgresStorage, collection_records::Collections},
     storage::Storage,
 };
 use test_support::{TestDatabase, model_dir};
@@ -249,7 +249,9 @@ impl Served {
             let state = recording.recorder_state();
             TaskState { restarts: state.restarts, problem: state.problem }
         });
-        let router = services(&storages, Some(&runs), &model(), &process);
+        database.create_default_tenant().await.expect("it is created");
+        let chroma = ChromaApi::new(Collections::new(database.clone()), Reset::Refused);
+        let router = services(&storages, Some(&runs), &model(), Some(&chroma), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let (address, shutdown) = (listener.address(), Shutdown::default());
         let serving = tokio::spawn(listener.serve(router, shutdown.clone(), TIMES));

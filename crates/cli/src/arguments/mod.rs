@@ -412,9 +412,9 @@ pub(crate) enum Served {
     Evaluation,
     /// Judge service
     Judge,
-    /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
+    /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL, JUDGE_SERVICE_URL and, if set, PANOPTICON_CHROMA_API_URL
     Gateway,
-    /// Chroma's HTTP API, for programs that talk to a Chroma server
+    /// Chroma's HTTP API, for programs that talk to a Chroma server; without an argument, the gateway serves it too
     Chroma,
 }
 

@@ -135,14 +135,14 @@ table! {
     }
     "serve" {
         API_KEY: Optional<String> =
-            variable(TEXT, "Key that clients must send as `X-API-Key`; to `serve chroma` also as `X-Chroma-Token` or `Authorization: Bearer`.").mask(Mask::All);
+            variable(TEXT, "Key that clients must send as `X-API-Key`; Chroma clients also as `X-Chroma-Token` or `Authorization: Bearer`.").mask(Mask::All);
         PANOPTICON_BIND: Variable<IpAddr> =
             variable(ADDRESS, "Address to listen on.").or("127.0.0.1").flag("--bind");
         PANOPTICON_ALLOW_OPEN: Variable<bool> =
             variable(ONE_OR_ZERO, "`1` allows a non-loopback address without `API_KEY`.")
                 .or("0").flag("--allow-open");
         ALLOW_RESET: Variable<bool> =
-            variable(TRUE_OR_FALSE, "`TRUE` lets clients of `serve chroma` delete all collections at once, as Chroma names it.")
+            variable(TRUE_OR_FALSE, "`TRUE` lets Chroma clients delete all collections at once, as Chroma names it.")
                 .or("FALSE");
         GATEWAY_PORT: Variable<u16> =
             variable(PORT, "Port of the gateway and of `serve chroma`; `0` chooses a free port.").or("8000").flag("--port");
@@ -159,8 +159,12 @@ table! {
         JUDGE_SERVICE_URL: Optional<String> =
             variable(TEXT, "URL of a judge service that runs separately. `serve gateway` requires it.")
                 .mask(Mask::UrlOrPath);
+        PANOPTICON_CHROMA_API_URL: Optional<String> =
+            variable(TEXT, "URL of a `serve chroma` that runs separately, to which `serve gateway` forwards `/api/v2` if it \
+                is set.")
+                .mask(Mask::UrlOrPath);
         PANOPTICON_MAX_BODY_BYTES: Variable<usize> =
-            variable(POSITIVE, "Bytes of a request's body.")
+            variable(POSITIVE, "Bytes of a request's body; for Chroma clients 41943040 unless it is set.")
                 .or_else(|| ServerConfig::default().max_body_bytes.to_string());
         PANOPTICON_REQUEST_TIMEOUT_SECONDS: Variable<Duration> =
             variable(POSITIVE_SECONDS, "Seconds that a request may take. Its body must arrive within half of them, else the \

@@ -80,7 +80,7 @@ pub(crate) enum ApiError {
     Timeout { limit: Duration },
     /// A service behind the gateway does not answer.
     #[error("the {service} service does not answer")]
-    Gateway { service: records::Service, source: reqwest::Error },
+    Gateway { service: &'static str, source: reqwest::Error },
     /// A separate service returned an invalid response.
     #[error("the {service} service {reason}")]
     Upstream { service: records::Service, reason: String },
@@ -221,7 +221,7 @@ impl From<RunError> for ApiError {
             RunError::Unavailable(fault) | RunError::Failed(fault) => match fault {
                 Fault::Storage(error) => Self::Storage(error),
                 Fault::Embed(error) => Self::Embed(error),
-                Fault::Service { service, source } => Self::Gateway { service, source },
+                Fault::Service { service, source } => Self::Gateway { service: service.as_str(), source },
                 Fault::Answer { service, reason } => Self::Upstream { service, reason },
                 Fault::NoOutput(none) => Self::NoOutput(none),
                 Fault::Panic { message } => Self::Panic { message },

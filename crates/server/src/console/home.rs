@@ -232,7 +232,10 @@ async fn of_service(target: &GatewayTarget, headers: &HeaderMap) -> Home {
             }
         },
         Err(source) => {
-            home.missing(&format!("{service} service"), &ApiError::Gateway { service: *service, source });
+            home.missing(
+                &format!("{service} service"),
+                &ApiError::Gateway { service: service.as_str(), source },
+            );
         }
     }
     home

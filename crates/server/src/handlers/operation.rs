@@ -22,7 +22,7 @@ use crate::{
     process::Process,
     searches::{SearchAlert, SearchProbe},
     supervisor::{NamedTask, Need, TaskState},
-    upstream::{GatewayTarget, Upstream},
+    upstream::Passage,
 };
 
 /// A store that takes longer to respond counts as unavailable.
@@ -70,7 +70,7 @@ pub(crate) enum Probe {
     /// The collections that Chroma clients see.
     Collections(Collections),
     /// A service behind the gateway.
-    GatewayTarget(GatewayTarget),
+    Passage(Passage),
     /// The model: always ready, since no service starts without it.
     Model,
 }
@@ -175,8 +175,8 @@ async fn check(probe: &Probe) -> Check {
             let asked = tokio::time::timeout(CHECK_TIMEOUT, collections.check()).await;
             ("collections".to_owned(), asked.map(|checked| checked.err().map(|error| error_chain(&error))))
         }
-        Probe::GatewayTarget(passage) => {
-            let name = format!("{} service", passage.upstream.service);
+        Probe::Passage(passage) => {
+            let name = format!("{} service", passage.name);
             (name, tokio::time::timeout(CHECK_TIMEOUT, ask_service(passage)).await)
         }
         Probe::Model => ("model".to_owned(), Ok(None)),
@@ -195,12 +195,12 @@ async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
 }
 
 /// The problem of a service behind the gateway, if any.
-async fn ask_service(passage: &GatewayTarget) -> Option<String> {
-    let GatewayTarget { upstream: Upstream { service, url }, client, .. } = passage;
+async fn ask_service(passage: &Passage) -> Option<String> {
+    let Passage { name, url, client, .. } = passage;
     match client.get(format!("{url}/ready")).send().await {
         Ok(answer) if answer.status().is_success() => None,
         Ok(answer) => Some(format!("status {}", answer.status())),
-        Err(source) => Some(ApiError::Gateway { service: *service, source }.chain()),
+        Err(source) => Some(ApiError::Gateway { service: name, source }.chain()),
     }
 }
 

@@ -25,8 +25,8 @@ const UNCOUNTED_BYTES: usize = 64 << 10;
 /// The body memory of a process; an extension of every request.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyMemory {
-    /// Maximum bytes of one body.
-    limit_bytes: usize,
+    /// Maximum bytes of one body of values, and of vectors.
+    limits_bytes: (usize, usize),
     /// Time limit for receiving a body.
     patience: Duration,
     budget: MemoryBudget,
@@ -52,10 +52,11 @@ pub(crate) struct Received {
 }
 
 impl BodyMemory {
-    /// For bodies of at most `limit_bytes`, received within `patience`.
-    pub(crate) fn new(limit_bytes: usize, patience: Duration, memory: MemoryLimit) -> Self {
-        let budget = MemoryBudget::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2)));
-        Self { limit_bytes, patience, budget, memory, readers: Readers::default() }
+    /// For bodies of at most `limits_bytes` (of values, and of vectors), received within `patience`.
+    pub(crate) fn new(limits_bytes: (usize, usize), patience: Duration, memory: MemoryLimit) -> Self {
+        let largest = limits_bytes.0.max(limits_bytes.1);
+        let budget = MemoryBudget::new(TOTAL_BYTES.max(largest.saturating_mul(2)));
+        Self { limits_bytes, patience, budget, memory, readers: Readers::default() }
     }
 
     /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
@@ -66,7 +67,11 @@ impl BodyMemory {
     }
 
     async fn arrive(&self, body: Body, contents: BodyContents) -> Result<Received, ApiError> {
-        let (limit_bytes, most) = (self.limit_bytes, self.most_bytes());
+        let limit_bytes = match contents {
+            BodyContents::Values => self.limits_bytes.0,
+            BodyContents::Vectors => self.limits_bytes.1,
+        };
+        let most = most_bytes(limit_bytes);
         if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
             return Err(ApiError::TooLarge { limit_bytes });
         }
@@ -122,7 +127,7 @@ impl BodyMemory {
     /// Reserves memory for building a response from `bytes`: for these and for the response. A single record may
     /// exceed the limit.
     pub(crate) async fn reserve_for_work(&self, bytes: usize) -> Result<Reservation, ApiError> {
-        self.reserve(bytes.saturating_mul(2).min(self.most_bytes())).await
+        self.reserve(bytes.saturating_mul(2).min(most_bytes(self.limits_bytes.0))).await
     }
 
     async fn reserve(&self, bytes: usize) -> Result<Reservation, ApiError> {
@@ -146,11 +151,11 @@ impl BodyMemory {
         }
         Ok(())
     }
+}
 
-    /// Maximum memory of one body's values.
-    fn most_bytes(&self) -> usize {
-        (TOTAL_BYTES / 2).max(self.limit_bytes.saturating_mul(2))
-    }
+/// Maximum memory of the values of a body of up to `limit_bytes`.
+fn most_bytes(limit_bytes: usize) -> usize {
+    (TOTAL_BYTES / 2).max(limit_bytes.saturating_mul(2))
 }
 
 impl From<MemoryExhausted> for ApiError {
@@ -169,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn concurrent_bodies_stay_within_the_memory_limit() {
-        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let memory = BodyMemory::new((16 << 20, 16 << 20), Duration::from_secs(60), MemoryLimit::default());
         let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
         let mut received = Vec::new();
         let refused = loop {
@@ -191,7 +196,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn client_that_does_not_read_its_response_releases_the_memory() {
-        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let memory = BodyMemory::new((16 << 20, 16 << 20), Duration::from_secs(60), MemoryLimit::default());
         let stalled = ConnectionUse::of_test();
         stalled.waits_for_client();
         let held = memory.reserve_for_reader(60 << 20, Some(stalled.clone())).await.expect("there is memory");
@@ -208,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_counts_by_the_memory_of_its_values() {
-        let memory = BodyMemory::new(16 << 20, Duration::from_secs(60), MemoryLimit::default());
+        let memory = BodyMemory::new((16 << 20, 16 << 20), Duration::from_secs(60), MemoryLimit::default());
         for unit in ["1,", "[],", "{},", r#""":"","#] {
             let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
             let refused = receive(&memory, body).await.map(drop).expect_err("it is large");

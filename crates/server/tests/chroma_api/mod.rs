@@ -4,6 +4,7 @@
 mod access;
 mod collections;
 mod conditions;
+mod gateway;
 mod records;
 
 use std::net::Ipv4Addr;

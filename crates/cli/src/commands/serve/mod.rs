@@ -187,7 +187,7 @@ impl Serving {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let served = settings.services();
         let (mut search_monitor, supervisor) = (None, Supervisor::default());
-        let (process, storages, model, runs) = if settings.has_chroma() {
+        let (process, storages, model, runs) = if settings.has(Role::Chroma) {
             let storages = Opened::open_collections(configuration, &supervisor).await?;
             let pool = storages.database.as_ref().map(pool_probe);
             let probes = Probes { pool, supervisor: supervisor.clone(), ..Probes::default() };
@@ -241,12 +241,12 @@ impl Serving {
             let router = match (role, &storages, &model) {
                 (Role::Chroma, ..) => chroma(collections.as_ref().context("its database is open")?, &process),
                 (Role::Service(service), Some(storages), Some(model)) => {
-                    services(&storages.of(&[*service]), runs.as_ref(), model, &process)
+                    services(&storages.of(&[*service]), runs.as_ref(), model, None, &process)
                 }
                 (Role::All, Some(storages), Some(model)) => {
-                    services(&storages.of(&served), runs.as_ref(), model, &process)
+                    services(&storages.of(&served), runs.as_ref(), model, collections.as_ref(), &process)
                 }
-                _ => gateway(upstreams, &http_client()?, &process),
+                _ => gateway(upstreams, settings.chroma.as_deref(), &http_client()?, &process),
             };
             let listener = Listener::bind(*address).await.map_err(|error| bind_failure(error, *role))?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;

@@ -12,10 +12,10 @@ use crate::{
     arguments::{ServeArguments, Served},
     configuration::Configuration,
     settings::{
-        Variable,
+        Optional, Variable,
         table::{
             ALLOW_RESET, API_KEY, EVALUATION_PORT, GATEWAY_PORT, JUDGE_PORT, PANOPTICON_ALLOW_OPEN,
-            PANOPTICON_ALLOWED_HOSTS, PANOPTICON_BIND, PANOPTICON_CORS_ORIGINS,
+            PANOPTICON_ALLOWED_HOSTS, PANOPTICON_BIND, PANOPTICON_CHROMA_API_URL, PANOPTICON_CORS_ORIGINS,
             PANOPTICON_EVALUATION_TIMEOUT_SECONDS, PANOPTICON_MAX_BODY_BYTES, PANOPTICON_MAX_REQUESTS,
             PANOPTICON_MAX_STREAMS, PANOPTICON_REQUEST_TIMEOUT_SECONDS, PANOPTICON_SHUTDOWN_SECONDS,
             QUERY_PORT, service_url,
@@ -28,15 +28,14 @@ use crate::{
 /// exhaust a small machine.
 pub(super) const MEMORY_LIMIT: MemoryLimit = MemoryLimit::bytes(400 << 20);
 
-/// The body limit of Chroma's own server, whose clients send batches of up to 5,461 records.
-const CHROMA_BODY_BYTES: usize = 40 << 20;
-
 /// What is served, where, and within which limits.
 pub(super) struct Settings {
     pub(super) server: ServerConfig,
     pub(super) addresses: Vec<(Role, SocketAddr)>,
     /// The services that the gateway forwards requests to; empty unless only the gateway is served.
     pub(super) upstreams: Vec<Upstream>,
+    /// The URL of the server of Chroma's API that the gateway forwards requests to, if any.
+    pub(super) chroma: Option<String>,
     /// Time that requests and calls of runs in progress may take to end after the signal.
     pub(super) grace: Duration,
     /// Whether clients of Chroma's API may delete everything.
@@ -48,7 +47,7 @@ pub(super) struct Settings {
 pub(super) enum Role {
     /// One service.
     Service(Service),
-    /// All routes of the services in this process.
+    /// All routes of the services in this process, and Chroma's API.
     All,
     /// All routes of services that run separately.
     Gateway,
@@ -139,17 +138,18 @@ impl Settings {
                 .collect::<anyhow::Result<_>>()?,
             _ => Vec::new(),
         };
+        let chroma = match arguments.what {
+            Some(Served::Gateway) => url(configuration, &PANOPTICON_CHROMA_API_URL)?,
+            _ => None,
+        };
         let grace = configuration.get(&PANOPTICON_SHUTDOWN_SECONDS)?;
         let reset = if configuration.get(&ALLOW_RESET)? { Reset::Allowed } else { Reset::Refused };
-        if roles.contains(&Role::Chroma) && !configuration.is_given(&PANOPTICON_MAX_BODY_BYTES) {
-            server.max_body_bytes = CHROMA_BODY_BYTES;
-        }
-        Ok(Self { server, addresses, upstreams, grace, reset })
+        Ok(Self { server, addresses, upstreams, chroma, grace, reset })
     }
 
-    /// Whether Chroma's API is served.
-    pub(super) fn has_chroma(&self) -> bool {
-        self.addresses.iter().any(|(role, _)| *role == Role::Chroma)
+    /// Whether an address serves `role`.
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.addresses.iter().any(|(served, _)| *served == role)
     }
 
     /// The services that run in this process.
@@ -176,11 +176,15 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
     };
     let hosts = configuration.text(&PANOPTICON_ALLOWED_HOSTS)?.map(Hosts::parse);
     let hosts = hosts.transpose().with_context(|| format!("{PANOPTICON_ALLOWED_HOSTS} is invalid"))?;
+    let max_body_bytes = configuration.get(&PANOPTICON_MAX_BODY_BYTES)?;
+    let is_given = configuration.is_given(&PANOPTICON_MAX_BODY_BYTES);
+    let of_chroma = ServerConfig::default().max_chroma_body_bytes;
     Ok(ServerConfig {
         api_key: configuration.text(&API_KEY)?.map(ApiKey::new),
         cors_origins,
         allowed_hosts: AllowedHosts::Local(hosts.unwrap_or_default()),
-        max_body_bytes: configuration.get(&PANOPTICON_MAX_BODY_BYTES)?,
+        max_body_bytes,
+        max_chroma_body_bytes: if is_given { max_body_bytes } else { of_chroma },
         request_timeout: configuration.get(&PANOPTICON_REQUEST_TIMEOUT_SECONDS)?,
         evaluation_timeout: configuration.get(&PANOPTICON_EVALUATION_TIMEOUT_SECONDS)?,
         max_requests: configuration.get(&PANOPTICON_MAX_REQUESTS)?,
@@ -191,7 +195,12 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
 
 /// The URL of `service`, if it runs separately.
 pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Option<Upstream>> {
-    let name = service_url(service);
+    let url = url(configuration, service_url(service))?;
+    Ok(url.map(|url| Upstream { service, url }))
+}
+
+/// The URL of a service, without a slash at the end.
+fn url(configuration: &Configuration, name: &'static Optional<String>) -> anyhow::Result<Option<String>> {
     let Some(url) = configuration.text(name)? else { return Ok(None) };
     // The text may hold a password.
     let is_http =
@@ -201,5 +210,5 @@ pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyho
             "{name} is not the URL of a service: expected one such as http://localhost:8001"
         ));
     }
-    Ok(Some(Upstream { service, url: url.trim_end_matches('/').to_owned() }))
+    Ok(Some(url.trim_end_matches('/').to_owned()))
 }

@@ -136,6 +136,10 @@ impl Opened {
             database.prepare_service(Service::Judge).await?;
         }
         if let Some(database) = &self.database {
+            if let Err(error) = database.create_default_tenant().await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "the gateway cannot serve Chroma clients");
+            }
             warn_of_hidden_rows(database, services).await?;
         }
         Ok(())
