@@ -33,6 +33,14 @@ impl ApiError {
     pub(crate) fn chroma(&self) -> Option<ChromaError> {
         match self {
             Self::NoRoute { .. } | Self::Method { .. } => None,
+            Self::MediaType { .. } => Some(ChromaError::new(
+                self.status(),
+                "Expected request with `Content-Type: application/json`",
+            )),
+            Self::Unauthorized => Some(ChromaError::new(
+                self.status(),
+                "expected the server's API key in the header X-Chroma-Token, Authorization (Bearer) or X-API-Key",
+            )),
             error => Some(ChromaError::new(error.status(), error.public_message())),
         }
     }

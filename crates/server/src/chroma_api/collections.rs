@@ -16,7 +16,7 @@ use super::{
     error::{Answered, Refusal},
     extract::{Body, Page, Path},
     json::Json,
-    metadata::Metadata,
+    metadata::{Metadata, MetadataUpdate, has_valid_keys},
 };
 
 /// The body that creates a collection.
@@ -34,7 +34,7 @@ pub(super) struct Create {
 #[derive(Debug, Deserialize)]
 pub(super) struct Change {
     new_name: Option<String>,
-    new_metadata: Option<Metadata>,
+    new_metadata: Option<MetadataUpdate>,
     new_configuration: Option<ConfigurationUpdate>,
 }
 
@@ -65,16 +65,28 @@ fn check_name(field: &str, name: &str) -> Answered<()> {
     is_valid_name(name).map_err(|problem| Refusal::invalid(format!("Validation error: {field}: {problem}")))
 }
 
-/// The metadata as they are stored.
-fn stored_metadata(field: &str, metadata: Option<Metadata>) -> Answered<Option<Map<String, Value>>> {
-    let Some(metadata) = metadata else { return Ok(None) };
-    if metadata.0.is_empty() {
+/// Maximum bytes of what describes a collection: clients read those of many collections at once.
+const MAX_DESCRIPTION_BYTES: usize = 1 << 20;
+
+/// Rejects descriptions that `list` could not answer.
+fn check_size(texts: [Option<&str>; 3]) -> Answered<()> {
+    let bytes: usize = texts.into_iter().flatten().map(str::len).sum();
+    if bytes <= MAX_DESCRIPTION_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "Expected up to {MAX_DESCRIPTION_BYTES} bytes of metadata and configuration of a collection, found {bytes}"
+    )))
+}
+
+fn check_keys(field: &str, metadata: &Map<String, Value>) -> Answered<()> {
+    if metadata.is_empty() {
         return Err(Refusal::invalid(format!("Validation error: {field}: Metadata cannot be empty")));
     }
-    if !metadata.has_valid_keys() {
+    if !has_valid_keys(metadata) {
         return Err(Refusal::invalid(format!("Validation error: {field}: Invalid metadata")));
     }
-    Ok(Some(metadata.stored()))
+    Ok(())
 }
 
 fn to_text(metadata: Option<&Map<String, Value>>) -> Answered<Option<String>> {
@@ -89,17 +101,22 @@ pub(super) async fn create(
 ) -> Answered<Json<Value>> {
     let Create { name, metadata, configuration, schema, get_or_create } = create;
     check_name("name", &name)?;
-    let metadata = stored_metadata("metadata", metadata)?;
+    if let Some(metadata) = &metadata {
+        check_keys("metadata", &metadata.0)?;
+    }
+    let metadata = metadata.map(Metadata::stored);
     let configured = Configured::new(configuration, metadata.as_ref(), schema)?;
     let metadata = to_text(metadata.as_ref())?;
+    let (configuration, schema) = (configured.configuration.to_string(), configured.schema.to_string());
+    check_size([metadata.as_deref(), Some(&configuration), Some(&schema)])?;
     let new = NewCollection {
         tenant: &path.tenant,
         database: &path.database,
         name: &name,
         space: configured.space,
         metadata: metadata.as_deref(),
-        configuration: &configured.configuration.to_string(),
-        schema: &configured.schema.to_string(),
+        configuration: &configuration,
+        schema: &schema,
     };
     let existing = if get_or_create { Existing::Keep } else { Existing::Refuse };
     match served.api.collections.database().create_collection(&new, existing).await {
@@ -137,7 +154,13 @@ pub(super) async fn get_by_id(State(served): State<Served>, path: Path) -> Answe
             "Validation error: collection_id: Invalid collection ID format, expected UUID",
         ));
     }
-    Ok(Json(shown(&find(&served, &path).await?)))
+    match find(&served, &path).await {
+        // On this route, Chroma's message has no full stop.
+        Err(Refusal::Chroma(StatusCode::NOT_FOUND, message)) => {
+            Err(Refusal::not_found(message.trim_end_matches('.')))
+        }
+        found => Ok(Json(shown(&found?))),
+    }
 }
 
 /// The collection with the id of the path.
@@ -157,7 +180,10 @@ pub(super) async fn update(
     if let Some(name) = &new_name {
         check_name("new_name", name)?;
     }
-    let metadata = to_text(stored_metadata("new_metadata", new_metadata)?.as_ref())?;
+    if let Some(metadata) = &new_metadata {
+        check_keys("new_metadata", &metadata.0)?;
+    }
+    let metadata = to_text(new_metadata.map(MetadataUpdate::replacing).as_ref())?;
     let collection = find(&served, &path).await?;
     if collection.is_of_service() && new_name.as_ref().is_some_and(|name| *name != collection.name) {
         return Err(Refusal::invalid(format!(
@@ -172,6 +198,7 @@ pub(super) async fn update(
         Some(configured) => (Some(configured.configuration.to_string()), Some(configured.schema.to_string())),
         None => (None, None),
     };
+    check_size([metadata.as_deref(), configuration.as_deref(), schema.as_deref()])?;
     let change = CollectionChange {
         name: new_name.as_deref(),
         metadata: metadata.as_deref(),
@@ -188,8 +215,15 @@ pub(super) async fn update(
 
 pub(super) async fn delete(State(served): State<Served>, path: Path) -> Answered<Json<Value>> {
     let Path { tenant, database, collection: name } = &path;
-    match served.api.collections.database().delete_collection(tenant, database, name).await {
+    let store = served.api.collections.database();
+    match store.delete_collection(tenant, database, name).await {
         Err(CollectionError::NotFound) => {
+            let found = store.collection_named(tenant, database, name).await?;
+            if found.is_some_and(|collection| collection.is_of_service()) {
+                return Err(Refusal::invalid(format!(
+                    "Collection [{name}] is that of a service and stays: delete its records instead"
+                )));
+            }
             Err(Refusal::not_found(format!("Collection [{name}] does not exist")))
         }
         deleted => Ok(deleted.map(|()| Json(json!({})))?),
@@ -201,16 +235,19 @@ pub(super) async fn fork() -> Refusal {
     Refusal::not_implemented("Collection forking is unsupported for local chroma")
 }
 
-pub(super) async fn count_forks() -> Refusal {
-    Refusal::not_implemented("Count forks is unsupported for local chroma")
+pub(super) async fn count_forks(path: Path) -> Answered<()> {
+    path.id()?;
+    Err(Refusal::not_implemented("Count forks is unsupported for local chroma"))
 }
 
 pub(super) async fn functions() -> Refusal {
     Refusal::not_implemented("Attached Function operations are unsupported for local chroma")
 }
 
-pub(super) async fn indexing_status() -> Refusal {
-    Refusal::Chroma(StatusCode::INTERNAL_SERVER_ERROR, "Method scout_logs is not implemented".to_owned())
+pub(super) async fn indexing_status(path: Path) -> Answered<()> {
+    path.id()?;
+    let message = "Method scout_logs is not implemented".to_owned();
+    Err(Refusal::Chroma(StatusCode::INTERNAL_SERVER_ERROR, message))
 }
 
 /// A collection as clients read it.

@@ -180,7 +180,7 @@ fn all(operator: &str, conditions: Vec<RecordFilter>) -> Answered<RecordFilter> 
 
 fn document(operator: &str, text: &str) -> Answered<RecordFilter> {
     let pattern = |text: &str| {
-        Pattern::new(text).map_err(|reason| Refusal::invalid(format!("Regex syntax errror: {reason}")))
+        Pattern::marked(text).map_err(|reason| Refusal::invalid(format!("Regex syntax errror: {reason}")))
     };
     Ok(RecordFilter::Document(match operator {
         "$contains" => DocumentTest::Contains(text.to_owned()),
@@ -214,6 +214,10 @@ fn scalar(value: &Value) -> Answered<Scalar> {
 /// JSONB has no negative zero.
 fn number(value: &Value) -> Answered<Number> {
     let Value::Number(number) = value else { return Err(invalid()) };
+    // As Chroma, which takes no integers beyond 63 bits here unless they are so large that they become floats.
+    if number.as_i64().is_none() && number.as_str().parse::<u64>().is_ok() {
+        return Err(invalid());
+    }
     let number = normalized_number(number).ok_or_else(invalid)?;
     Ok(if number.as_str() == "-0.0" { Number::from_f64(0.0).ok_or_else(invalid)? } else { number })
 }
@@ -226,7 +230,11 @@ fn scalars(value: &Value) -> Answered<Vec<Scalar>> {
         Scalar::Text(_) => 1,
         Scalar::Number(_) => 2,
     };
-    if scalars.iter().any(|scalar| kind(scalar) != kind(&scalars[0])) {
+    let is_float = |scalar: &Scalar| matches!(scalar, Scalar::Number(number) if number.is_f64());
+    // Floats may be followed by integers, integers not by floats.
+    let is_alike =
+        |scalar: &Scalar| kind(scalar) == kind(&scalars[0]) && (is_float(&scalars[0]) || !is_float(scalar));
+    if !scalars.iter().all(is_alike) {
         return Err(invalid());
     }
     Ok(scalars)

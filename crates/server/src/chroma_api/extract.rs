@@ -26,6 +26,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let message = "Expected request with `Content-Type: application/json`";
             return Err(Refusal::Chroma(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
         }
+        let coding = request.headers().get(header::CONTENT_ENCODING);
+        if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let message = "Compressed bodies are not supported: send the request without Content-Encoding";
+            return Err(Refusal::Chroma(StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
+        }
         // A layer has read it within its limits.
         let bytes = to_bytes(request.into_body(), usize::MAX).await;
         let bytes = bytes.map_err(|source| ApiError::Body { source })?;
@@ -59,8 +64,9 @@ fn malformed(error: &serde_json::Error) -> Refusal {
 }
 
 fn is_json(request: &Request) -> bool {
-    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|found| found.to_str().ok());
-    let essence = media_type.and_then(|found| found.split(';').next()).unwrap_or_default();
+    // Clients before 1.0 declare none, and Chroma takes their bodies as JSON.
+    let Some(media_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    let essence = media_type.to_str().ok().and_then(|found| found.split(';').next()).unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
@@ -83,6 +89,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
                 "offset" => &mut page.offset,
                 _ => continue,
             };
+            if place.is_some() {
+                let message = format!("Failed to deserialize query string: duplicate field `{name}`");
+                return Err(Refusal::invalid(message));
+            }
             *place = Some(value.parse().map_err(|error| {
                 Refusal::invalid(format!("Failed to deserialize query string: {name}: {error}"))
             })?);

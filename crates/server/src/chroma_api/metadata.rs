@@ -40,11 +40,6 @@ fn no_variant<E: de::Error>(name: impl fmt::Display) -> E {
 }
 
 impl Metadata {
-    /// Whether clients may write these keys.
-    pub(super) fn has_valid_keys(&self) -> bool {
-        self.0.keys().all(|key| is_valid_key(key))
-    }
-
     /// Without the keys of empty lists, which are not stored.
     pub(super) fn stored(mut self) -> Map<String, Value> {
         self.0.retain(|_, value| !is_empty_list(value));
@@ -53,8 +48,11 @@ impl Metadata {
 }
 
 impl MetadataUpdate {
-    pub(super) fn has_valid_keys(&self) -> bool {
-        self.0.keys().all(|key| is_valid_key(key))
+    /// As new metadata instead of an update of others.
+    pub(super) fn replacing(self) -> Map<String, Value> {
+        let mut metadata = self.stored();
+        metadata.retain(|_, value| !value.is_null());
+        metadata
     }
 
     /// An empty list removes its key.
@@ -64,8 +62,9 @@ impl MetadataUpdate {
     }
 }
 
-fn is_valid_key(key: &str) -> bool {
-    !key.is_empty() && !key.starts_with(['$', '#'])
+/// Whether clients may write these keys.
+pub(super) fn has_valid_keys(metadata: &Map<String, Value>) -> bool {
+    metadata.keys().all(|key| !key.is_empty() && !key.starts_with(['$', '#']))
 }
 
 fn is_empty_list(value: &Value) -> bool {

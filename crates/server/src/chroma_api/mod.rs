@@ -16,6 +16,7 @@ mod payload;
 mod records;
 mod routes;
 mod server;
+mod service_records;
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use records::Embedding;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -94,20 +94,21 @@ fn query_parts() -> Vec<Include> {
     vec![Include::Documents, Include::Metadatas, Include::Distances]
 }
 
-/// Vectors, all as lists of numbers or all as base64 of little-endian numbers of 32 bits.
+/// Vectors, all as lists of numbers or all as base64 of little-endian numbers of 32 bits; or what is wrong with the
+/// base64, which is not an error of the body's form.
 #[derive(Debug)]
-pub(super) struct Vectors(pub(super) Vec<Embedding>);
+pub(super) struct Vectors(pub(super) Result<Vec<Embedding>, String>);
 
 /// The same, where null leaves the stored one.
 #[derive(Debug)]
-pub(super) struct OptionalVectors(pub(super) Vec<Option<Embedding>>);
+pub(super) struct OptionalVectors(pub(super) Result<Vec<Option<Embedding>>, String>);
 
 impl<'de> Deserialize<'de> for Vectors {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let vectors: Vec<Vector> =
             Vec::deserialize(deserializer).map_err(|error| of_payload(&error, "EmbeddingsPayload"))?;
         are_alike(vectors.iter()).map_err(|()| no_variant("EmbeddingsPayload"))?;
-        Ok(Self(vectors.into_iter().map(|vector| vector.components.into()).collect()))
+        Ok(Self(vectors.into_iter().enumerate().map(|(index, vector)| vector.embedding(index)).collect()))
     }
 }
 
@@ -117,7 +118,10 @@ impl<'de> Deserialize<'de> for OptionalVectors {
         let vectors: Vec<Option<Vector>> =
             Vec::deserialize(deserializer).map_err(|error| of_payload(&error, NAME))?;
         are_alike(vectors.iter().flatten()).map_err(|()| no_variant(NAME))?;
-        Ok(Self(vectors.into_iter().map(|vector| vector.map(|vector| vector.components.into())).collect()))
+        let embedding = |(index, vector): (usize, Option<Vector>)| {
+            vector.map(|vector| vector.embedding(index)).transpose()
+        };
+        Ok(Self(vectors.into_iter().enumerate().map(embedding).collect()))
     }
 }
 
@@ -134,10 +138,8 @@ pub(super) struct Numbers(pub(super) Vec<f32>);
 impl<'de> Deserialize<'de> for Numbers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Vector::deserialize(deserializer)? {
-            Vector { components, is_encoded: false } => Ok(Self(components)),
-            Vector { is_encoded: true, .. } => {
-                Err(de::Error::custom("invalid type: string, expected a sequence"))
-            }
+            Vector { components: Ok(components), is_encoded: false } => Ok(Self(components)),
+            Vector { .. } => Err(de::Error::custom("invalid type: string, expected a sequence")),
         }
     }
 }
@@ -152,8 +154,22 @@ fn no_variant<E: de::Error>(name: &str) -> E {
 }
 
 struct Vector {
-    components: Vec<f32>,
+    /// Or what is wrong with the base64.
+    components: Result<Vec<f32>, String>,
     is_encoded: bool,
+}
+
+impl Vector {
+    fn embedding(self, index: usize) -> Result<Embedding, String> {
+        let components = self.components?;
+        match components.iter().find(|component| !component.is_finite()) {
+            // Those of lists are found later, with another message.
+            Some(component) if self.is_encoded => {
+                Err(format!("Non-finite float value at embedding index {index}: {component}"))
+            }
+            _ => Ok(components.into()),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Vector {
@@ -173,12 +189,11 @@ impl<'de> Deserialize<'de> for Vector {
                 while let Some(component) = numbers.next_element::<f64>()? {
                     components.push(component as f32);
                 }
-                Ok(Vector { components, is_encoded: false })
+                Ok(Vector { components: Ok(components), is_encoded: false })
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Vector, E> {
-                let components = decoded(text).ok_or_else(|| E::custom("invalid base64"))?;
-                Ok(Vector { components, is_encoded: true })
+                Ok(Vector { components: decoded(text), is_encoded: true })
             }
         }
 
@@ -186,11 +201,17 @@ impl<'de> Deserialize<'de> for Vector {
     }
 }
 
-/// The numbers of base64, with or without padding.
-fn decoded(text: &str) -> Option<Vec<f32>> {
-    let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
+/// The numbers of base64, or Chroma's message about it.
+fn decoded(text: &str) -> Result<Vec<f32>, String> {
+    let bytes = STANDARD.decode(text).map_err(|error| format!("Invalid base64 string: {error}"))?;
     let (numbers, rest) = bytes.as_chunks::<4>();
-    rest.is_empty().then(|| numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    if !rest.is_empty() {
+        return Err(format!(
+            "Invalid byte length: {} bytes cannot be converted to f32 values (must be divisible by 4)",
+            bytes.len()
+        ));
+    }
+    Ok(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 #[cfg(test)]
@@ -200,17 +221,29 @@ mod tests {
     #[test]
     fn vectors_come_as_numbers_or_as_base64() {
         let read = |text: &str| serde_json::from_str::<Vectors>(text).ok().map(|vectors| vectors.0);
+        let problem = |text: &str| read(text).and_then(Result::err);
         let expected = vec![Embedding::from(vec![1.0_f32, -0.0]), Embedding::from(vec![0.5, 2.0])];
-        let numbers = read("[[1, -0.0], [0.5, 2]]").expect("they are numbers");
+        let numbers = read("[[1, -0.0], [0.5, 2]]").expect("it is read").expect("they are numbers");
         assert_eq!(numbers, expected);
         assert!(numbers[0].as_slice()[1].is_sign_negative());
-        let encoded = read(r#"["AACAPwAAAIA=", "AAAAPwAAAEA"]"#).expect("it is base64");
+        let encoded = read(r#"["AACAPwAAAIA=", "AAAAPwAAAEA="]"#).expect("it is read").expect("it is base64");
         assert_eq!(encoded, expected);
         assert!(encoded[0].as_slice()[1].is_sign_negative());
-        for text in ["[null]", r#"[["x"]]"#, r#"[[1], "AACAPw=="]"#, r#"["AACA"]"#, r#"["AA*A"]"#, "5"] {
+        for text in ["[null]", r#"[["x"]]"#, r#"[[1], "AACAPw=="]"#, "5"] {
             assert_eq!(read(text), None, "{text}");
         }
+        for (text, expected) in [
+            (
+                r#"["AACA"]"#,
+                "Invalid byte length: 3 bytes cannot be converted to f32 values (must be divisible by 4)",
+            ),
+            (r#"["AA*A"]"#, "Invalid base64 string: Invalid symbol 42, offset 2."),
+            (r#"["AACAPwAAAIA"]"#, "Invalid base64 string: Invalid padding"),
+            (r#"["AACAPw==", "AACAfw=="]"#, "Non-finite float value at embedding index 1: inf"),
+        ] {
+            assert_eq!(problem(text).as_deref(), Some(expected), "{text}");
+        }
         let optional: OptionalVectors = serde_json::from_str("[null, [1]]").expect("one is given");
-        assert_eq!(optional.0, [None, Some(vec![1.0].into())]);
+        assert_eq!(optional.0, Ok(vec![None, Some(vec![1.0].into())]));
     }
 }

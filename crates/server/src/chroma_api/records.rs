@@ -25,8 +25,9 @@ use super::{
     error::{Answered, Refusal},
     extract::{Body, Path},
     json::Json,
-    metadata::{is_hidden, sparse_key},
+    metadata::{has_valid_keys, is_hidden, sparse_key},
     payload::{Add, Delete, Get, Include, Query, Update, Upsert},
+    service_records,
 };
 
 /// Metadata of several records.
@@ -113,8 +114,9 @@ pub(super) async fn add(
     Body(add): Body<Add>,
 ) -> Answered<(StatusCode, Json<Value>)> {
     let Add { ids, embeddings, documents, uris, metadatas: given } = add;
-    let metadatas = metadatas(given, |one| one.has_valid_keys().then(|| one.stored()))?;
-    let embeddings = Some(embeddings.0.into_iter().map(Some).collect());
+    let metadatas = metadatas(given, |one| has_valid_keys(&one.0).then(|| one.stored()))?;
+    let embeddings = embeddings.0.map_err(Refusal::invalid)?;
+    let embeddings = Some(embeddings.into_iter().map(Some).collect());
     let parts = Parts { ids, embeddings, documents, uris, metadatas };
     write(&served, &path, parts, WriteMode::Add).await?;
     Ok((StatusCode::CREATED, Json(json!({}))))
@@ -126,8 +128,9 @@ pub(super) async fn upsert(
     Body(upsert): Body<Upsert>,
 ) -> Answered<Json<Value>> {
     let Upsert { ids, embeddings, documents, uris, metadatas: given } = upsert;
-    let metadatas = metadatas(given, |one| one.has_valid_keys().then(|| one.stored()))?;
-    let embeddings = Some(embeddings.0.into_iter().map(Some).collect());
+    let metadatas = metadatas(given, |one| has_valid_keys(&one.0).then(|| one.stored()))?;
+    let embeddings = embeddings.0.map_err(Refusal::invalid)?;
+    let embeddings = Some(embeddings.into_iter().map(Some).collect());
     let parts = Parts { ids, embeddings, documents, uris, metadatas };
     write(&served, &path, parts, WriteMode::Upsert).await?;
     Ok(Json(json!({})))
@@ -139,9 +142,9 @@ pub(super) async fn update(
     Body(update): Body<Update>,
 ) -> Answered<Json<Value>> {
     let Update { ids, embeddings, documents, uris, metadatas: given } = update;
-    let metadatas = metadatas(given, |one| one.has_valid_keys().then(|| one.stored()))?;
-    let parts =
-        Parts { ids, embeddings: embeddings.map(|embeddings| embeddings.0), documents, uris, metadatas };
+    let metadatas = metadatas(given, |one| has_valid_keys(&one.0).then(|| one.stored()))?;
+    let embeddings = embeddings.map(|embeddings| embeddings.0).transpose().map_err(Refusal::invalid)?;
+    let parts = Parts { ids, embeddings, documents, uris, metadatas };
     write(&served, &path, parts, WriteMode::Update).await?;
     Ok(Json(json!({})))
 }
@@ -165,8 +168,12 @@ async fn with_collection<T, F: Future<Output = Answered<T>>>(
 
 async fn write(served: &Served, path: &Path, parts: Parts, mode: WriteMode) -> Answered<()> {
     let (records, collections) = (&parts.into_records()?, &served.api.collections);
-    let write =
-        |collection: Arc<Collection>| async move { Ok(collections.write(&collection, records, mode).await?) };
+    let write = |collection: Arc<Collection>| async move {
+        if let Some(service) = collection.service() {
+            service_records::check(service, records)?;
+        }
+        Ok(collections.write(&collection, records, mode).await?)
+    };
     with_collection(served, path, write).await
 }
 

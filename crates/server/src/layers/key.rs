@@ -6,9 +6,10 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 
+use super::refused;
 use crate::{answer::ApiError, connections::ConnectionUse, process::Process, route_class::RouteClass};
 
 /// Admits requests with the key, and requests for open routes.
@@ -23,7 +24,7 @@ pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Reque
     if has_key || !class.needs_key() {
         return next.run(request).await;
     }
-    ApiError::Unauthorized.into_response()
+    refused(ApiError::Unauthorized, &request)
 }
 
 /// Whether the headers contain the key, or no key is set.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::HttpBody as _,
     extract::Request,
-    http::{HeaderName, Method, header},
+    http::{HeaderName, HeaderValue, Method, Version, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
@@ -61,12 +62,23 @@ pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process:
         .layer(from_fn_with_state(class_of, observe::classed))
 }
 
+/// The response to a request whose body is not read: an HTTP/1 client must not reuse the connection.
+fn refused(error: ApiError, request: &Request) -> Response {
+    let mut response = error.into_response();
+    if request.version() < Version::HTTP_2 && !request.body().is_end_stream() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 fn cors(process: &Process) -> CorsLayer {
     let name = HeaderName::from_static;
-    let methods = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let sent = [
         header::CONTENT_TYPE,
+        header::AUTHORIZATION,
         name("x-api-key"),
+        name("x-chroma-token"),
         name("x-request-id"),
         name("idempotency-key"),
         name("traceparent"),

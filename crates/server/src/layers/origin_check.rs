@@ -4,8 +4,9 @@
 //! A browser sends requests to 127.0.0.1 on behalf of any page, and treats a name that an attacker resolves to
 //! 127.0.0.1 (DNS rebinding) as the page's own origin. So the host must be a name of this machine; the request must
 //! not come from a page of another origin, even if it only reads; and a body must declare itself as JSON, which a
-//! page cannot send to another origin without a preflight request. Links that the user follows are admitted, and
-//! `/docs` from any origin.
+//! page cannot send to another origin without a preflight request. (Chroma's older clients declare nothing; on its
+//! routes, the origin alone decides, which browsers send with every such body.) Links that the user follows are
+//! admitted, and `/docs` from any origin.
 //!
 //! With a key none of this is needed: pages of other origins do not know it.
 
@@ -16,9 +17,10 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::Authority},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 
+use super::refused;
 use crate::{
     answer::ApiError,
     config::{AllowedHosts, ServerConfig},
@@ -38,7 +40,7 @@ pub(crate) async fn checked(State(process): State<Arc<Process>>, request: Reques
     }
     match check(&process.config, &request) {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(error) => refused(error, &request),
     }
 }
 
@@ -57,6 +59,7 @@ fn check(config: &ServerConfig, request: &Request) -> Result<(), ApiError> {
     }
     match request.headers().contains_key(header::CONTENT_TYPE) {
         true => check_media_type(request),
+        false if RouteClass::of(request).is_chroma() => Ok(()),
         false => Err(ApiError::MediaType { found: "none".to_owned() }),
     }
 }
@@ -130,6 +133,16 @@ mod tests {
 
     /// The status of the rejection, if the request is rejected.
     fn refusal(config: &ServerConfig, request: &str, body: &str) -> Option<StatusCode> {
+        refusal_of(config, |request| request, request, body)
+    }
+
+    /// The same, of the request after `change`.
+    fn refusal_of(
+        config: &ServerConfig,
+        change: impl Fn(Request) -> Request,
+        request: &str,
+        body: &str,
+    ) -> Option<StatusCode> {
         let mut lines = request.lines();
         let (method, uri) = lines.next().and_then(|line| line.split_once(' ')).expect("a first line");
         let mut builder = Request::builder().method(method).uri(uri).extension(class_of(uri));
@@ -137,7 +150,7 @@ mod tests {
             builder = builder.header(name, value);
         }
         let body = if body.is_empty() { Body::empty() } else { Body::from(body.to_owned()) };
-        check(config, &builder.body(body).expect("a request")).err().map(|error| error.status())
+        check(config, &change(builder.body(body).expect("a request"))).err().map(|error| error.status())
     }
 
     #[test]
@@ -229,6 +242,19 @@ mod tests {
         ] {
             assert_eq!(with(headers, "{}"), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{headers}");
         }
+        let chroma = |headers: &str| {
+            let request = format!("POST /api/v2/tenants\nhost: localhost\n{headers}");
+            let class = |mut request: Request| {
+                request.extensions_mut().insert(RouteClass::Chroma);
+                request
+            };
+            refusal_of(&config, class, &request, "{}")
+        };
+        // Chroma's older clients declare nothing; a page of another origin cannot hide that it is one.
+        assert_eq!(chroma(""), None);
+        assert_eq!(chroma("content-type: text/plain"), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        assert_eq!(chroma("origin: https://evil.example"), Some(StatusCode::FORBIDDEN));
+        assert_eq!(chroma("sec-fetch-site: cross-site"), Some(StatusCode::FORBIDDEN));
         assert_eq!(with("content-type: application/json; charset=utf-8", "{}"), None);
         assert_eq!(with("", ""), None);
     }

@@ -64,7 +64,34 @@ async fn key_is_accepted_in_each_header_that_clients_send() {
     }
     assert_eq!(status(&[]).await, 401);
     assert_eq!(api.get("/api/v2/heartbeat").await.status, 200);
-    assert_eq!(error(&api.get("/api/v2/auth/identity").await, 401).0, "AuthError");
+    let (kind, message) = error(&api.get("/api/v2/auth/identity").await, 401);
+    assert_eq!(kind, "AuthError");
+    assert!(message.contains("X-Chroma-Token"), "{message}");
+    // The body is not read.
+    let refused = api.post("/api/v2/tenants", json!({"name": "tenant"})).await;
+    assert_eq!(refused.headers["connection"], "close");
+}
+
+#[tokio::test]
+async fn bodies_are_json_that_may_be_undeclared_but_not_compressed() {
+    let api = Api::start().await;
+    let tenants = format!("{}/api/v2/tenants", api.url);
+    let status = async |name: &str, headers: &[(&str, &str)]| {
+        let mut request = api.client.post(&tenants).body(json!({"name": name}).to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("the server answers").status().as_u16()
+    };
+    // Clients before 1.0 declare nothing.
+    assert_eq!(status("undeclared", &[]).await, 200);
+    assert_eq!(status("identity", &[("content-encoding", "identity")]).await, 200);
+    assert_eq!(status("text", &[("content-type", "text/plain")]).await, 415);
+    assert_eq!(status("page", &[("origin", "https://evil.example")]).await, 403);
+    let gzip = [("content-encoding", "gzip"), ("content-type", "application/json")];
+    assert_eq!(status("compressed", &gzip).await, 415);
+    let path = format!("{DEFAULT}/collections?limit=1&limit=2");
+    assert!(error(&api.get(&path).await, 400).1.contains("duplicate field `limit`"));
 }
 
 #[tokio::test]

@@ -239,7 +239,8 @@ async fn services_have_collections_in_the_default_database() {
     // The service keeps its table, and its name.
     let renamed = api.send(Method::PUT, &path, Some(json!({"new_name": "stolen"}))).await;
     assert!(error(&renamed, 400).1.contains("keeps its name"), "{renamed:?}");
-    assert_eq!(api.send(Method::DELETE, &format!("{collections}/queries"), None).await.status, 404);
+    let deleted = api.send(Method::DELETE, &format!("{collections}/queries"), None).await;
+    assert!(error(&deleted, 400).1.contains("is that of a service and stays"), "{deleted:?}");
     assert_eq!(api.send(Method::POST, "/api/v2/reset", None).await.status, 200);
     assert_eq!(api.get(&format!("{path}/count")).await.json(), json!(2));
 }
@@ -247,13 +248,78 @@ async fn services_have_collections_in_the_default_database() {
 #[tokio::test]
 async fn list_of_too_large_collections_is_refused_and_can_be_read_in_pages() {
     let api = Api::start().await;
-    let metadata = json!({"k": "m".repeat(6 << 20)});
-    for name in ["one", "two", "three"] {
-        api.collection(json!({"name": name, "metadata": metadata})).await;
-    }
     let collections = format!("{DEFAULT}/collections");
+    let (large, too_large) = ("m".repeat(1_000_000), "m".repeat(1 << 20));
+    for number in 0..18 {
+        api.collection(json!({"name": format!("large-{number}"), "metadata": {"k": large}})).await;
+    }
+    let body = json!({"name": "refused", "metadata": {"k": too_large}});
+    assert!(error(&api.post(&collections, body).await, 400).1.contains("1048576 bytes"));
+    assert_eq!(api.get(&format!("{collections}/refused")).await.status, 404);
+    let first = api.get(&format!("{collections}/large-0")).await.json();
+    let path = format!("{collections}/{}", first["id"].as_str().expect("an id"));
+    let change = api.send(Method::PUT, &path, Some(json!({"new_metadata": {"k": too_large}}))).await;
+    error(&change, 400);
     let (_, message) = error(&api.get(&collections).await, 413);
     assert!(message.contains("use a smaller limit"), "{message}");
     let page = api.get(&format!("{collections}?limit=2&offset=1")).await.json();
-    assert_eq!([&page[0]["name"], &page[1]["name"]], [&json!("two"), &json!("three")]);
+    assert_eq!([&page[0]["name"], &page[1]["name"]], [&json!("large-1"), &json!("large-2")]);
+}
+
+#[tokio::test]
+async fn service_tables_take_only_what_the_service_takes() {
+    let api = Api::start().await;
+    let database = Database::connect(&api.test_database.url()).await.expect("the database answers");
+    database.prepare_schema().await.expect("the schema is made");
+    database.register_services().await.expect("they are registered");
+    let vector = vec![0.5; 384];
+    for (name, metadata, field) in [
+        ("queries", json!({"theme": 5}), "theme"),
+        ("queries", json!({"theme": ["a"]}), "theme"),
+        ("queries", json!({"theme": "t".repeat(4_097)}), "theme"),
+        ("queries", json!({"timestamp": 7}), "timestamp"),
+        ("queries", json!({"timestamp": "yesterday"}), "timestamp"),
+        ("queries", json!({"k": "a\u{0}"}), "NUL"),
+        ("evaluation_metrics", json!({"metric_type": true}), "metric_type"),
+        ("llm_outputs", json!({"model_id": 1.5}), "model_id"),
+        ("llm_outputs", json!({"query": 1}), "query"),
+    ] {
+        let collection = api.get(&format!("{DEFAULT}/collections/{name}")).await.json();
+        let path = format!("{DEFAULT}/collections/{}", collection["id"].as_str().expect("an id"));
+        for route in ["add", "upsert", "update"] {
+            let body = json!({
+                "ids": ["good", "bad"], "embeddings": [vector, vector], "documents": ["one", "two"],
+                "metadatas": [{"theme": "physics", "n": 1}, metadata],
+            });
+            let (_, message) = error(&api.post(&format!("{path}/{route}"), body).await, 400);
+            assert!(message.contains("[bad]") && message.contains(field), "{message}");
+        }
+        for (id, document) in [("i".repeat(513), "text"), ("nul".to_owned(), "a\u{0}")] {
+            let body = json!({"ids": [id], "embeddings": [vector], "documents": [document]});
+            error(&api.post(&format!("{path}/add"), body).await, 400);
+        }
+        assert_eq!(api.get(&format!("{path}/count")).await.json(), json!(0));
+        let body = json!({
+            "ids": ["good"], "embeddings": [vector], "documents": ["one"],
+            "metadatas": [{"theme": "physics", "timestamp": "2026-01-31T12:00:00", "n": 1}],
+        });
+        api.done(&format!("{path}/add"), body).await;
+        api.done(&format!("{path}/delete"), json!({"ids": ["good"]})).await;
+    }
+}
+
+#[tokio::test]
+async fn change_replaces_metadata_and_null_leaves_a_key_out() {
+    let api = Api::start().await;
+    let path = api.collection(json!({"name": "changed", "metadata": {"a": 1, "b": 2}})).await;
+    let metadata = async |change: serde_json::Value| {
+        let answer = api.send(Method::PUT, &path, Some(json!({"new_metadata": change}))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        api.get(&format!("{DEFAULT}/collections/changed")).await.json()["metadata"].take()
+    };
+    assert_eq!(metadata(json!({"a": null, "c": 1})).await, json!({"c": 1}));
+    assert_eq!(metadata(json!(null)).await, json!({"c": 1}));
+    assert_eq!(metadata(json!({"a": null})).await, json!(null));
+    let answer = api.send(Method::PUT, &path, Some(json!({"new_metadata": {}}))).await;
+    assert!(error(&answer, 400).1.contains("cannot be empty"));
 }

@@ -67,6 +67,9 @@ async fn metadata_conditions_compare_as_chroma_does() {
         json!({"a": [1]}),
         json!("x"),
         json!({"#document": "x"}),
+        // As Chroma reads numbers.
+        json!({"a": u64::MAX}),
+        json!({"a": {"$in": [1, 2.5]}}),
     ] {
         let answer = api.post(&format!("{path}/get"), json!({"where": wrong})).await;
         assert_eq!(error(&answer, 400).0, "InvalidArgumentError", "{wrong}");
@@ -103,6 +106,9 @@ async fn document_conditions_are_literal_and_case_sensitive() {
         let answer = api.post(&format!("{path}/get"), json!({"where_document": wrong})).await;
         assert_eq!(error(&answer, 400).0, "InvalidArgumentError", "{wrong}");
     }
+    let answer = api.post(&format!("{path}/get"), json!({"where_document": {"$regex": "a("}})).await;
+    let expected = "Regex syntax errror: regex parse error:\n    a(\n     ^\nerror: unclosed group";
+    assert_eq!(error(&answer, 400).1, expected);
 }
 
 #[tokio::test]

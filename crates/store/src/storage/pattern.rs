@@ -15,15 +15,27 @@ impl Pattern {
     /// # Errors
     /// The problem of the pattern.
     pub fn new(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_BYTES {
-            return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
-        }
-        regex_syntax::parse(text).map_err(|error| match error {
-            // The full messages mark the position over several lines.
+        // The full messages mark the place over several lines.
+        Self::checked(text, |error| match error {
             regex_syntax::Error::Parse(error) => error.kind().to_string(),
             regex_syntax::Error::Translate(error) => error.kind().to_string(),
             other => other.to_string(),
-        })?;
+        })
+    }
+
+    /// Validates the pattern.
+    ///
+    /// # Errors
+    /// The problem of the pattern, whose place is marked over several lines.
+    pub fn marked(text: &str) -> Result<Self, String> {
+        Self::checked(text, |error| error.to_string())
+    }
+
+    fn checked(text: &str, problem: impl Fn(regex_syntax::Error) -> String) -> Result<Self, String> {
+        if text.len() > MAX_BYTES {
+            return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
+        }
+        regex_syntax::parse(text).map_err(problem)?;
         Ok(Self(text.to_owned()))
     }
 

@@ -1,7 +1,7 @@
 //! The table `chroma_collections`.
 
 use futures_util::TryStreamExt as _;
-use records::DistanceSpace;
+use records::{DistanceSpace, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -82,7 +82,13 @@ pub struct CollectionChange<'a> {
 impl Collection {
     /// Whether its records are those of a service, which keeps its name and is not deleted.
     pub fn is_of_service(&self) -> bool {
-        self.table.as_ref().is_some_and(|table| service_tables().contains(&table.name))
+        self.service().is_some()
+    }
+
+    /// The service whose records these are.
+    pub fn service(&self) -> Option<Service> {
+        let table = self.table.as_ref()?;
+        Service::ALL.into_iter().find(|service| service.collection() == table.name)
     }
 }
 
@@ -343,7 +349,7 @@ impl Database {
         let changed = sqlx::query!(
             r#"
             update chroma_collections
-            set name = coalesce($2, name), metadata = coalesce($3, metadata),
+            set name = coalesce($2, name), metadata = nullif(coalesce($3, metadata), '{}'),
                 configuration = coalesce($4, configuration), schema = coalesce($5, schema)
             where id = $1
             "#,
