@@ -29,8 +29,20 @@ pub struct Collection {
     pub dimension: Option<usize>,
     /// Its metadata, including Chroma's `hnsw:` settings.
     pub metadata: Metadata,
+    /// What its index and its embedding function are configured with; `None` in Chroma 0.3, where only metadata say it.
+    pub configured: Option<Configured>,
     /// Problems that are known without reading it.
     pub warnings: Vec<Warning>,
+}
+
+/// JSON texts with which Chroma describes a collection; each `None` if it has not written one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// Since 0.5.4, `{"hnsw_configuration": …}`, which has no effect; since 1.0, `{"vector_index": …,
+    /// "embedding_function": …}`.
+    pub configuration: Option<String>,
+    /// Since 1.3; the configuration is empty then.
+    pub schema: Option<String>,
 }
 
 impl Collection {

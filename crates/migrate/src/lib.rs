@@ -31,6 +31,7 @@ mod read;
 mod report;
 mod resume;
 mod run;
+mod served;
 mod spool;
 mod target;
 mod undo;

@@ -40,6 +40,16 @@ pub enum Target {
     },
 }
 
+/// What exists before tables are chosen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownTables {
+    /// Names that are taken.
+    pub(crate) taken: HashSet<String>,
+    /// Tables of collections that were empty when they were migrated, and to which Chroma clients have added records
+    /// here since, with their definitions.
+    pub(crate) of_clients: HashMap<Uuid, (String, Value)>,
+}
+
 /// Names that no collection's table may have.
 pub type IsReserved = fn(&str) -> bool;
 
@@ -67,17 +77,17 @@ impl Placement {
         }
     }
 
-    /// The table of each of `collections`, given earlier `jobs` and the names that are taken.
+    /// The table of each of `collections`, given earlier `jobs` and what exists.
     pub(crate) fn tables(
         &self,
         collections: &[Collection],
         jobs: &[Job],
-        taken: &HashSet<String>,
+        known: &KnownTables,
         is_reserved: IsReserved,
     ) -> Vec<Table> {
         let standing: Vec<&Job> = jobs.iter().filter(|job| job.status != JobStatus::Undone).collect();
         match &self.target {
-            Target::OwnTables => self.own_tables(collections, &standing, taken, is_reserved),
+            Target::OwnTables => self.own_tables(collections, &standing, known, is_reserved),
             Target::Shared { table, column } => self.shared_tables(collections, &standing, table, column),
         }
     }
@@ -86,7 +96,7 @@ impl Placement {
         &self,
         collections: &[Collection],
         standing: &[&Job],
-        taken: &HashSet<String>,
+        known: &KnownTables,
         is_reserved: IsReserved,
     ) -> Vec<Table> {
         let mut migrated: HashMap<Uuid, Vec<&Job>> = HashMap::new();
@@ -96,14 +106,18 @@ impl Placement {
         let mut used: HashSet<String> = standing.iter().map(|job| job.table_name.clone()).collect();
         let own = |collection: &Collection| {
             let definition = self.table(collection, String::new()).definition();
-            let jobs = migrated.get(&collection.id)?.iter();
-            jobs.filter(|job| job.definition == definition).map(|job| job.table_name.clone()).next_back()
+            let jobs = migrated.get(&collection.id).into_iter().flatten();
+            let of_job =
+                jobs.filter(|job| job.definition == definition).map(|job| job.table_name.clone()).next_back();
+            let of_clients = || known.of_clients.get(&collection.id).filter(|(_, own)| *own == definition);
+            of_job.or_else(|| of_clients().map(|(name, _)| name.clone()))
         };
         let name = |collection: &Collection| {
             if let Some(name) = own(collection) {
                 return name;
             }
-            let is_free = |name: &String| !used.contains(name) && !taken.contains(name) && !is_reserved(name);
+            let is_free =
+                |name: &String| !used.contains(name) && !known.taken.contains(name) && !is_reserved(name);
             let mut names = candidates(collection);
             // The last candidate has 128 bits of the id's digest, which is unique.
             let last = names.pop().unwrap_or_default();
@@ -229,6 +243,7 @@ mod tests {
             space: DistanceSpace::Cosine,
             dimension: Some(dimension),
             metadata: Metadata::new(),
+            configured: None,
             warnings: Vec::new(),
         }
     }
@@ -248,7 +263,8 @@ mod tests {
 
     fn names(target: Target, collections: &[Collection], taken: &[&str]) -> Vec<String> {
         let taken = taken.iter().map(|name| (*name).to_owned()).collect();
-        let tables = placement(target).tables(collections, &[], &taken, |name| name == "runs");
+        let known = KnownTables { taken, ..KnownTables::default() };
+        let tables = placement(target).tables(collections, &[], &known, |name| name == "runs");
         tables.into_iter().map(|table| table.name).collect()
     }
 
@@ -304,7 +320,7 @@ mod tests {
         let tables = names(target(), &collections, &[]);
         assert_eq!(tables, ["chunks", "chunks", "chunks", "chunks_1024", "chunks_l2"]);
         let rows: HashSet<Uuid> = placement(target())
-            .tables(&collections, &[], &HashSet::new(), |_| false)
+            .tables(&collections, &[], &KnownTables::default(), |_| false)
             .iter()
             .map(|table| table.row_id("1"))
             .collect();

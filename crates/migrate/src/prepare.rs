@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use chroma::Collection;
 use store::{
     RowDigest,
     postgres::{
         Access, AdvisoryLock, Database, Table,
+        collections::Registration,
         groups::Group,
         jobs::{Commit, Counts, Job, JobStatus},
         schema::TableState,
@@ -24,6 +24,7 @@ use crate::{
     quarantine::Quarantine,
     report::{CollectionReport, Conflict, ConflictReason, Phases, Stopped},
     resume::{EarlierJobs, Origins},
+    served::registration,
     target::TargetRows,
 };
 
@@ -41,6 +42,10 @@ pub(crate) struct Prepared {
     pub(crate) stale_conflicts: Vec<Conflict>,
     pub(crate) phases: Phases,
     pub(crate) effort: Effort,
+    /// How Chroma clients are to see the collection.
+    registration: Option<Registration>,
+    /// Whether the table existed before.
+    has_table: bool,
 }
 
 /// How much work is done for a collection in addition to the copy.
@@ -77,6 +82,15 @@ impl Prepared {
     pub(crate) fn has_changes(&self) -> bool {
         let tally = &self.plan.classifier.tally;
         tally.inserts + tally.updates + tally.quarantined > 0 || !self.deleted.is_empty()
+    }
+
+    /// How Chroma clients are to see the collection, once the run has begun.
+    pub(crate) fn registration(&self) -> Option<Registration> {
+        let mut registration = self.registration.clone()?;
+        if self.has_table || self.is_resumed || self.has_changes() {
+            registration.set_table(&self.table);
+        }
+        Some(registration)
     }
 
     pub(crate) fn into_plan_report(self, stopped: Stopped) -> CollectionReport {
@@ -205,18 +219,25 @@ pub(crate) async fn decide(
             holder: Uuid::new_v4(),
             created_table: false,
             counts: Counts::default(),
-            metadata: metadata_of(plan.source.collection()),
             problems: Vec::new(),
         },
     };
     let phases = Phases { scan: started.elapsed(), ..Phases::default() };
     let effort = Effort::Full;
-    Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases, effort })
-}
-
-/// The metadata of a collection as a JSON object, if there are any.
-fn metadata_of(collection: &Collection) -> Option<String> {
-    (!collection.metadata.is_empty()).then(|| store::metadata_to_json(&collection.metadata))
+    Ok(Prepared {
+        registration: registration(plan.source.collection(), &table),
+        has_table: state != TableState::Absent,
+        plan,
+        table,
+        job,
+        origins,
+        is_resumed,
+        deleted,
+        stale,
+        stale_conflicts,
+        phases,
+        effort,
+    })
 }
 
 /// Creates the tables and records the jobs of transfers with changes, in one transaction.

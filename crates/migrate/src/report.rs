@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chroma::Warning;
-use store::postgres::{jobs::Origin, schema::ServerDescription};
+use store::postgres::{collections::Registered, jobs::Origin, schema::ServerDescription};
 use uuid::Uuid;
 
 use crate::{
@@ -275,6 +275,10 @@ pub struct CollectionReport {
     pub stopped: Option<Stopped>,
     /// Duration by phase.
     pub phases: Phases,
+    /// Whether Chroma clients see it; `None` if that was not tried.
+    pub registered: Option<Registered>,
+    /// The parts in which what they see differs from the source, as a comparison found.
+    pub served_differences: Vec<&'static str>,
     /// Why it failed, where others of its run did not.
     pub failure: Option<Arc<Error>>,
 }
@@ -293,6 +297,8 @@ impl CollectionReport {
             verification: None,
             stopped: None,
             phases: Phases::default(),
+            registered: None,
+            served_differences: Vec::new(),
             failure: None,
         }
     }
@@ -312,9 +318,14 @@ impl CollectionReport {
         let source_records = self.source_records();
         if self.failure.is_some() {
             Outcome::Failed
-        } else if self.verification.as_ref().is_some_and(differs) || !self.discrepancies().is_empty() {
+        } else if self.verification.as_ref().is_some_and(differs)
+            || !self.served_differences.is_empty()
+            || !self.discrepancies().is_empty()
+        {
             Outcome::Different
-        } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty()) {
+        } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty())
+            || matches!(self.registered, Some(Registered::Edited(_)))
+        {
             Outcome::Conflicts
         } else if is_rejected {
             Outcome::Rejected

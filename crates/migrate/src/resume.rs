@@ -102,7 +102,6 @@ mod tests {
             holder: Uuid::nil(),
             created_table: false,
             counts: Counts::default(),
-            metadata: None,
             problems: Vec::new(),
         }
     }

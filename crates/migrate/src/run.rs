@@ -14,6 +14,7 @@ use crate::{
     prepare::{begin, prepare},
     report::{CollectionReport, Phases, Report, Stopped},
     resume::Origins,
+    served::{Registrations, registration},
     verify::VerifyTask,
 };
 
@@ -43,15 +44,18 @@ pub async fn migrate(
         tokio::try_join!(database.describe(), database.open_connections(working + HOLDING))?;
     let new_run = Uuid::new_v4();
     let (mut prepared, mut empty) = (Vec::new(), Vec::new());
+    let (mut registrations, mut positions) = (Registrations::default(), Vec::new());
     // Planned batches stay in memory until they are written: all collections share the memory limit.
     let mut options = options.clone();
     for (position, transfer) in transfers.into_iter().enumerate() {
         let (transfer, records) = transfer.counted().await?;
         if records.is_none() {
+            registrations.add(position, registration(transfer.source.collection(), &transfer.table));
             empty.push((position, nothing_to_migrate(&transfer, new_run)));
         } else {
             let (lock, one) = Box::pin(prepare(database, transfer, new_run, &options, observer)).await?;
             options.spool_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
+            positions.push(position);
             prepared.push((lock, one));
         }
     }
@@ -69,11 +73,16 @@ pub async fn migrate(
         None
     };
     let mut collections = Vec::new();
+    let mut registered = Vec::new();
     if let Some(stopped) = stopped {
         collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
     } else {
         begin(database, prepared.iter_mut().map(|(_, prepared)| prepared), None).await?;
         observer(Event::Step(Step::Begun));
+        for (position, (_, prepared)) in positions.iter().zip(&prepared) {
+            registrations.add(*position, prepared.registration());
+        }
+        registered = registrations.register(database, run_id, options.edited_rows).await?;
         if server.pgvector.is_none() {
             server = database.describe().await?;
         }
@@ -84,6 +93,9 @@ pub async fn migrate(
     }
     for (position, report) in empty {
         collections.insert(position, report);
+    }
+    for (position, registered) in registered {
+        collections[position].registered = Some(registered);
     }
     note_absent(database, &mut collections).await?;
     let warnings = Vec::new();
@@ -137,7 +149,9 @@ pub async fn verify(
     }
     let jobs = database.jobs().await?;
     let mut collections = Vec::new();
-    for transfer in transfers {
+    let mut registrations = Registrations::default();
+    for (position, transfer) in transfers.into_iter().enumerate() {
+        registrations.add(position, registration(transfer.source.collection(), &transfer.table));
         let origins = Origins::of(&jobs, &transfer.source.origin(), &transfer.table);
         let (transfer, records) = transfer.counted().await?;
         if is_nothing(database, &transfer, records, &origins).await? {
@@ -147,6 +161,7 @@ pub async fn verify(
         let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
         collections.push(compare(database, task, observer).await?);
     }
+    registrations.compare(database, &mut collections).await?;
     note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
     let warnings = Vec::new();

@@ -18,6 +18,8 @@ pub struct UndoReport {
     pub run_id: Uuid,
     /// Each of its tables.
     pub tables: Vec<UndoneTable>,
+    /// Collections without records that Chroma clients saw and no longer see.
+    pub unregistered: Vec<String>,
 }
 
 impl UndoReport {
@@ -54,7 +56,8 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     let standing = |job: &&Job| job.status != JobStatus::Undone;
     let is_meant = |job: &&Job| job.run_id == run || members.contains(&job.id);
     let mut of_run: Vec<Job> = jobs.iter().filter(standing).filter(is_meant).cloned().collect();
-    if of_run.is_empty() {
+    let registering = database.registering_runs().await?;
+    if of_run.is_empty() && !registering.contains(&run) {
         if jobs.iter().any(|job| is_meant(&job)) {
             return Err(Error::AlreadyUndone { run });
         }
@@ -74,7 +77,11 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
         tables.push(lock.hold(undo_job(database, &job, &jobs, run, edited_rows)).await?);
     }
     tables.reverse();
-    Ok(UndoReport { run_id: run, tables })
+    let unregistered = match registering.contains(&run) {
+        true => database.unregister_runs(&[run]).await?,
+        false => Vec::new(),
+    };
+    Ok(UndoReport { run_id: run, tables, unregistered })
 }
 
 /// Rejects a job whose row cannot be read completely, since its changes are unknown.
@@ -123,6 +130,9 @@ async fn known_runs(database: &Database, jobs: &[Job]) -> Result<Vec<Uuid>, Erro
     let standing = jobs.iter().filter(|job| job.status != JobStatus::Undone);
     let mut known: Vec<Uuid> =
         standing.map(|job| group_of.get(&job.id).copied().unwrap_or(job.run_id)).collect();
+    known.extend(
+        database.registering_runs().await?.into_iter().filter(|run| !known.contains(run)).collect::<Vec<_>>(),
+    );
     known.dedup();
     Ok(known)
 }

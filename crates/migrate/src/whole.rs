@@ -26,12 +26,13 @@ use crate::{
     carry_out::{build_index, carry_out},
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
-    place::{IsReserved, Placement},
+    place::{IsReserved, KnownTables, Placement},
     prepare::{Effort, Prepared, StartedTransfer, begin, check_dimension, decide},
     read::SourceCollection,
     report::{CollectionReport, Outcome, Report, Stopped},
     resume::{EarlierJobs, Origins},
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
+    served::{Registrations, registration},
 };
 
 /// Collections whose tables are locked and created together. Each takes several of PostgreSQL's locks, of which a
@@ -143,6 +144,10 @@ pub async fn verify_collections(
         }
         let (tables, ids) = names_and_ids(&batch);
         let jobs = database.jobs_about(&tables, &ids).await?;
+        let mut registrations = Registrations::default();
+        for (position, Transfer { source, table }) in batch.iter().enumerate() {
+            registrations.add(position, registration(source.collection(), table));
+        }
         let (jobs, silent) = (&jobs, &silent);
         let compared = stream::iter(batch).map(|transfer| async move {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
@@ -151,7 +156,8 @@ pub async fn verify_collections(
             let compared = Box::pin(compare_one(database, task, silent)).await;
             unless_all_failed(compared, origin, table)
         });
-        let compared: Vec<CollectionReport> = compared.buffered(parallelism).try_collect().await?;
+        let mut compared: Vec<CollectionReport> = compared.buffered(parallelism).try_collect().await?;
+        registrations.compare(database, &mut compared).await?;
         collections.extend(compared);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
@@ -178,7 +184,9 @@ async fn compare_one(
 async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>, Error> {
     let WholeSource { source, collections, placement, is_reserved } = whole;
     let taken = database.taken_names(&placement.wanted_names(&collections)).await?;
-    let tables = placement.tables(&collections, &database.jobs().await?, &taken, is_reserved);
+    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+    let known = KnownTables { taken, of_clients: database.registered_tables(&ids).await? };
+    let tables = placement.tables(&collections, &database.jobs().await?, &known, is_reserved);
     let collections = SourceCollection::each(source, collections);
     Ok(collections.zip(tables).map(|(source, table)| Transfer { source, table }).collect())
 }
@@ -290,14 +298,22 @@ impl Run<'_> {
         let mut reports: Vec<Option<CollectionReport>> = batch.iter().map(|_| None).collect();
         let mut prepared: Vec<(usize, Prepared)> = Vec::new();
         let mut room_bytes = self.options.spool_bytes;
+        let mut registrations = Registrations::default();
         for (position, transfer) in batch.into_iter().enumerate() {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
+            let empty = registration(transfer.source.collection(), &transfer.table);
             match Box::pin(self.decide(transfer, &known, room_bytes)).await {
                 Ok(Decision::Ready(one)) => {
                     room_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
+                    registrations.add(position, one.registration());
                     prepared.push((position, *one));
                 }
-                Ok(Decision::Done(report)) => reports[position] = Some(*report),
+                Ok(Decision::Done(report)) => {
+                    if report.stopped.is_none() {
+                        registrations.add(position, empty);
+                    }
+                    reports[position] = Some(*report);
+                }
                 Err(error) => reports[position] = Some(unless_all_failed(Err(error), origin, table)?),
             }
         }
@@ -309,6 +325,12 @@ impl Run<'_> {
                 self.server = self.database.describe().await?;
             }
         }
+        let registered = match self.options.mode {
+            Mode::DryRun => Vec::new(),
+            Mode::Run => {
+                registrations.register(self.database, self.group.id, self.options.edited_rows).await?
+            }
+        };
         let this = &*self;
         let carried_out = stream::iter(prepared).map(|(position, one)| async move {
             let (origin, table) = (one.job.origin.clone(), one.table.name.clone());
@@ -321,7 +343,12 @@ impl Run<'_> {
         for (position, report) in carried_out {
             reports[position] = Some(report);
         }
-        Ok(reports.into_iter().map(|report| report.expect("each was decided upon")).collect())
+        let mut reports: Vec<CollectionReport> =
+            reports.into_iter().map(|report| report.expect("each was decided upon")).collect();
+        for (position, registered) in registered {
+            reports[position].registered = Some(registered);
+        }
+        Ok(reports)
     }
 
     async fn decide(&self, transfer: Transfer, known: &Known, room_bytes: usize) -> Result<Decision, Error> {

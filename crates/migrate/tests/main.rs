@@ -28,6 +28,7 @@ mod proof;
 mod rejects;
 mod rerun;
 mod resuming;
+mod served;
 mod server;
 mod spooling;
 mod undoing;

@@ -5,6 +5,7 @@
 //! [`postgres::write`] to insert migrated rows, [`postgres::scan`] to read them back.
 
 pub mod chroma;
+pub mod collection_schema;
 mod factory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -98,7 +98,6 @@ async fn try_begin(database: &Database, table: &Table) -> Result<Job, store::Err
         holder: Uuid::new_v4(),
         created_table: false,
         counts: Counts::default(),
-        metadata: None,
         problems: Vec::new(),
     };
     database.begin_jobs(&mut [(table, &mut job)]).await?;

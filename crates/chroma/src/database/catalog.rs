@@ -13,7 +13,7 @@ use super::{
     statements,
 };
 use crate::{
-    collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
+    collection::{Collection, Configured, DEFAULT_DATABASE, DEFAULT_TENANT},
     error::Error,
     fields,
     hnsw::Shape,
@@ -181,7 +181,9 @@ impl Tables {
         };
         let shape = Shape { normalisation, dimension };
         let created_by_1_x = has_schema || self.created_by_1_x;
-        let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
+        let configured = Some(Configured { configuration, schema });
+        let collection =
+            Collection { id, tenant, database, name, space, dimension, metadata, configured, warnings };
         Ok(StoredCollection { collection, key, metadata_segment, vector_segment, shape, created_by_1_x })
     }
 

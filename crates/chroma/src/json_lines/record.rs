@@ -88,6 +88,7 @@ mod tests {
             space: DistanceSpace::InnerProduct,
             dimension: Some(1),
             metadata: Metadata::new(),
+            configured: None,
             warnings: Vec::new(),
         };
         let lines = CollectionLines::new(&collection);

@@ -119,6 +119,7 @@ fn stored(id: Uuid, row: Row) -> StoredCollection {
         space,
         dimension: None,
         metadata,
+        configured: None,
         warnings,
     };
     StoredCollection { collection, key: row.key }

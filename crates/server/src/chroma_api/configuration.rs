@@ -3,7 +3,11 @@
 use records::DistanceSpace;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::{json::decode, postgres::collections::Collection};
+use store::{
+    collection_schema::{configuration_of, default_schema, space_of, vector_configs},
+    json::decode,
+    postgres::collections::Collection,
+};
 
 use super::error::{Answered, Refusal};
 
@@ -118,8 +122,6 @@ fn is_default_function(function: &Value) -> bool {
     function["type"] != "known" || function["name"] == "default"
 }
 
-const FLOAT_LIST: &str = "/float_list/vector_index/config";
-const EMBEDDING_KEY: &str = "#embedding";
 const SPACES: [(&str, Space); 3] = [("l2", Space::L2), ("cosine", Space::Cosine), ("ip", Space::Ip)];
 
 impl Configured {
@@ -174,11 +176,11 @@ impl Configured {
 
     /// What `collection` is configured with.
     pub(super) fn of(collection: &Collection) -> Self {
-        if let (Some(configuration), Some(schema)) = (&collection.configuration, &collection.schema) {
-            let (configuration, schema) = (decode(configuration).value, decode(schema).value);
-            return Self { space: collection.space, configuration, schema };
+        if let Some(schema) = &collection.schema {
+            let schema = decode(schema).value;
+            return Self { space: collection.space, configuration: configuration_of(&schema), schema };
         }
-        // A migrated one. The space was read from its index, which counts more than its metadata.
+        // Migrated without a readable schema. The space was read from its index, which counts more than its metadata.
         let metadata = collection.metadata.as_deref().map(|metadata| decode(metadata).value);
         let of_metadata = metadata.as_ref().and_then(Value::as_object).map(Hnsw::from_metadata);
         // Metadata that Chroma would not read as parameters stay metadata; they configure nothing.
@@ -187,7 +189,7 @@ impl Configured {
             SPACES.iter().find(|(name, _)| *name == collection.space.as_str()).map(|(_, space)| *space);
         let mut schema = default_schema();
         hnsw.apply(&mut schema);
-        let configuration = configuration_of(&schema, collection.space);
+        let configuration = configuration_of(&schema);
         Self { space: collection.space, configuration, schema }
     }
 
@@ -223,26 +225,10 @@ impl Configured {
     }
 
     fn of_schema(schema: Value) -> Answered<Self> {
-        // A schema without it is refused below.
-        let config = schema["keys"][EMBEDDING_KEY].pointer(FLOAT_LIST).cloned().unwrap_or_default();
-        let space = config["space"].as_str().and_then(DistanceSpace::from_chroma);
+        let space = space_of(&schema);
         let space = space.ok_or_else(|| Refusal::invalid("Invalid schema input: unknown space"))?;
-        Ok(Self { space, configuration: configuration_of(&schema, space), schema })
+        Ok(Self { space, configuration: configuration_of(&schema), schema })
     }
-}
-
-/// The configuration that a schema says.
-fn configuration_of(schema: &Value, space: DistanceSpace) -> Value {
-    // What a schema does not say is null, as in Chroma's answers.
-    let config = schema["keys"][EMBEDDING_KEY].pointer(FLOAT_LIST).cloned().unwrap_or_default();
-    let hnsw: Map<String, Value> =
-        ["ef_construction", "ef_search", "max_neighbors", "resize_factor", "sync_threshold"]
-            .into_iter()
-            .map(|name| (name.to_owned(), config["hnsw"][name].clone()))
-            .chain([("space".to_owned(), space.as_str().into())])
-            .collect();
-    let function = config.get("embedding_function").cloned().unwrap_or_default();
-    json!({"hnsw": hnsw, "spann": null, "embedding_function": function})
 }
 
 impl Hnsw {
@@ -310,49 +296,6 @@ fn set_function(schema: &mut Value, function: &Value) {
     for config in vector_configs(schema) {
         config["embedding_function"] = function.clone();
     }
-}
-
-/// The configurations of vector indexes: that of the embedding, and the default of other keys.
-fn vector_configs(schema: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let Value::Object(parts) = schema else { return None.into_iter().chain(None) };
-    let (mut of_defaults, mut of_key) = (None, None);
-    for (name, part) in parts.iter_mut() {
-        match name.as_str() {
-            "defaults" => of_defaults = part.pointer_mut(FLOAT_LIST),
-            "keys" => of_key = part.get_mut(EMBEDDING_KEY).and_then(|types| types.pointer_mut(FLOAT_LIST)),
-            _ => {}
-        }
-    }
-    of_defaults.into_iter().chain(of_key)
-}
-
-/// Chroma's schema of a collection without one.
-fn default_schema() -> Value {
-    let index = |is_enabled: bool| json!({"enabled": is_enabled, "config": {}});
-    let hnsw = json!({
-        "ef_construction": 100, "max_neighbors": 16, "ef_search": 100, "num_threads": 2, "batch_size": 100,
-        "sync_threshold": 1000, "resize_factor": 1.2,
-    });
-    json!({
-        "defaults": {
-            "string": {"fts_index": index(false), "string_inverted_index": index(true)},
-            "float_list": {"vector_index": {"enabled": false, "config": {"space": "l2", "hnsw": hnsw}}},
-            "sparse_vector": {"sparse_vector_index": {
-                "enabled": false,
-                "config": {"embedding_function": {"type": "unknown"}, "bm25": false},
-            }},
-            "int": {"int_inverted_index": index(true)},
-            "float": {"float_inverted_index": index(true)},
-            "bool": {"bool_inverted_index": index(true)},
-        },
-        "keys": {
-            "#embedding": {"float_list": {"vector_index": {
-                "enabled": true,
-                "config": {"space": "l2", "source_key": "#document", "hnsw": hnsw},
-            }}},
-            "#document": {"string": {"fts_index": index(true), "string_inverted_index": index(false)}},
-        },
-    })
 }
 
 /// Whether a schema says no more than the default one.

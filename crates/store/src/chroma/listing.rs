@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chroma::{Collection, DEFAULT_DATABASE};
+use chroma::{Collection, Configured, DEFAULT_DATABASE};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -191,8 +192,24 @@ impl ChromaServer {
             space,
             dimension: entry.dimension,
             metadata,
+            configured: Some(configured(entry.configuration_json, entry.schema)),
             warnings,
         })
+    }
+}
+
+/// The JSON texts that Chroma would store: a server since 1.0 lists the configuration in another form.
+fn configured(configuration: Option<Value>, schema: Option<Value>) -> Configured {
+    let stored = |mut configuration: Value| {
+        let index = ["hnsw", "spann"].into_iter().find(|name| configuration[*name].is_object());
+        let Some(index) = index else { return configuration.to_string() };
+        let (settings, function) = (configuration[index].take(), configuration["embedding_function"].take());
+        json!({"vector_index": {index: settings}, "embedding_function": function}).to_string()
+    };
+    let is_there = |value: &Value| !value.is_null();
+    Configured {
+        configuration: configuration.filter(is_there).map(stored),
+        schema: schema.filter(is_there).map(|schema| schema.to_string()),
     }
 }
 

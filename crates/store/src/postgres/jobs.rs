@@ -34,8 +34,6 @@ pub struct Job {
     pub created_table: bool,
     /// The changes that this run has committed.
     pub counts: Counts,
-    /// The collection's metadata, a JSON object, for the registry of collections; not stored with the job.
-    pub metadata: Option<String>,
     /// Descriptions of impossible values in its row, written by another program or a newer version. They are replaced
     /// by 0 or nothing.
     pub problems: Vec<String>,
@@ -219,7 +217,6 @@ impl JobRow {
                 updated: updated.unwrap_or_default(),
                 deleted: deleted.unwrap_or_default(),
             },
-            metadata: None,
             problems,
         }
     }

@@ -6,7 +6,6 @@ use sqlx::{PgConnection, migrate::Migrator};
 use super::{
     Access, Database, Table,
     checkout::Transaction,
-    collections,
     concise_error::concise,
     constraints::{self, Needs},
     groups::{self, Group},
@@ -126,9 +125,6 @@ impl Database {
                     execute(&mut transaction, statement, "add columns to the table").await?;
                 }
                 TableState::Ready => {}
-            }
-            if !is_service(table) && table.shared.is_none() {
-                collections::register(&mut transaction, table, job).await?;
             }
             jobs::add(&mut transaction, job).await?;
         }

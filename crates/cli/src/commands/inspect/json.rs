@@ -29,7 +29,8 @@ pub(super) fn to_json(report: &Report) -> String {
 }
 
 fn collection(object: &mut Object<'_>, report: &CollectionReport) {
-    let Collection { id, tenant, database, name, space, dimension, metadata, warnings } = &report.collection;
+    let Collection { id, tenant, database, name, space, dimension, metadata, warnings, .. } =
+        &report.collection;
     let Counts { records, log, hnsw, salvaged, missing, .. } = &report.counts;
     object.member("tenant", tenant);
     object.member("database", database);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use migrate::{CollectionReport, ConflictReason, CopyReport, Report, UndoReport, Verification};
 use serde_json::{Map, Value, json};
+use store::postgres::collections::Registered;
 use uuid::Uuid;
 
 use super::failure::of_migration;
@@ -24,9 +25,10 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                     "search_parity": verifications().filter_map(|v| v.searches.parity).reduce(f64::min),
                 })
             });
-            // Collections without records and without a table leave nothing to undo.
-            let has_table = report.collections.iter().any(|collection| !collection.is_table_absent);
-            let run_id = has_table.then(|| report.run_id.to_string());
+            // Collections without records and without a table leave nothing to undo, unless Chroma clients see them now.
+            let is_undoable =
+                |one: &CollectionReport| !one.is_table_absent || one.registered == Some(Registered::Created);
+            let run_id = report.collections.iter().any(is_undoable).then(|| report.run_id.to_string());
             json!({
                 "run_id": run_id,
                 "resumed": report.is_resumed,
@@ -81,6 +83,12 @@ fn collection(report: &CollectionReport) -> Value {
         "source_records": report.source_records(),
         "discrepancies": report.discrepancies().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "index_failure": report.index_failure,
+        "served": report.registered.as_ref().map(|registered| json!({
+            "status": registered.as_str(),
+            "edited": registered.edited(),
+            "reason": registered.reason(),
+        })),
+        "served_differences": report.served_differences,
     }));
     if let Some(copied) = &report.copied {
         add(copy(copied));
@@ -182,6 +190,7 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
                 "run_id": run.to_string(),
                 "status": if report.is_complete() { "undone" } else { "conflicts" },
                 "tables": tables.collect::<Vec<_>>(),
+                "unregistered": report.unregistered,
             })
         }
         Err(failure) => json!({

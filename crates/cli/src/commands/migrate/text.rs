@@ -6,7 +6,7 @@ use migrate::{
     CollectionReport, ConflictReason, CopyReport, Difference, Outcome, RejectReason, Report, Stopped,
     UndoReport, Verification,
 };
-use store::postgres::vector_index::IndexDefinition;
+use store::postgres::{collections::Registered, vector_index::IndexDefinition};
 use upkeep::TargetIndex;
 
 use super::failure::of_migration;
@@ -94,7 +94,10 @@ fn last_line(report: &Report) -> String {
         .collections
         .iter()
         .all(|collection| collection.copied.as_ref().is_none_or(|copied| copied.source_records == 0));
-    if report.collections.iter().any(has_changed) {
+    let is_new = |collection: &CollectionReport| {
+        matches!(collection.registered, Some(Registered::Created | Registered::Updated))
+    };
+    if report.collections.iter().any(|collection| has_changed(collection) || is_new(collection)) {
         let run = report.run_id;
         let resumed = if report.is_resumed { " (resumed)" } else { "" };
         format!(
@@ -153,13 +156,30 @@ fn collection(report: &CollectionReport) -> String {
         }
     }
     lists(&mut lines, report);
+    match &report.registered {
+        Some(Registered::Refused(reason)) => {
+            lines.push(format!("  warning: not served to Chroma clients: {reason}"));
+        }
+        Some(Registered::Edited(parts)) => lines.push(format!(
+            "  conflict: a Chroma client has changed its {} here, which was kept; --overwrite replaces it",
+            parts.join(", ")
+        )),
+        Some(Registered::Created | Registered::Updated | Registered::Unchanged) | None => {}
+    }
+    if !report.served_differences.is_empty() {
+        let parts = report.served_differences.join(", ");
+        lines.push(format!("  different: Chroma clients see another {parts} than in the source"));
+    }
     lines.extend(report.discrepancies().iter().map(|discrepancy| format!("  different: {discrepancy}")));
     lines.join("\n")
 }
 
 fn headline(report: &CollectionReport) -> String {
     if report.is_table_absent {
-        let has = "no records, and no table was created";
+        let has = match report.registered {
+            None | Some(Registered::Refused(_)) => "no records, and no table was created",
+            Some(_) => "no records; Chroma clients see it, and the first record creates its table",
+        };
         return format!(
             "{}: {has}: {}",
             visible(&report.origin.collection),
@@ -382,6 +402,10 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
         list_ids(&mut lines, "conflict", kept);
         let unchanged = undone.unchanged.iter().map(|id| (id.to_string(), UNCHANGED.to_owned())).collect();
         list_ids(&mut lines, "row", unchanged);
+    }
+    if !report.unregistered.is_empty() {
+        let number = counted(report.unregistered.len() as u64, "empty collection");
+        lines.push(format!("{number} no longer served to Chroma clients"));
     }
     let state = if report.is_complete() { "is undone" } else { "is not undone: these rows remain" };
     lines.push(format!("run {} {state}", report.run_id));

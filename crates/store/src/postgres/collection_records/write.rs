@@ -137,11 +137,17 @@ async fn create_table(
         space: collection.space,
         shared: None,
     };
+    // The dimension of an empty collection may be known from its source.
+    if let Some(expected) = collection.dimension.and_then(|expected| usize::try_from(expected).ok())
+        && expected != dimension
+    {
+        return Err(CollectionError::Dimension { expected, found: dimension });
+    }
     check_dimensions(&table, records.iter().filter_map(|record| record.embedding.as_ref()))?;
     let creations = [
         sql::create_table(&table),
         sql::keep_vectors_in_rows(&table),
-        statements::add_collection_columns(&table),
+        statements::add_collection_columns(std::slice::from_ref(&table.name)),
     ];
     for statement in creations {
         let created = sqlx::raw_sql(statement).execute(&mut *connection).await;

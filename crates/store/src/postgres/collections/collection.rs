@@ -28,9 +28,9 @@ pub struct Collection {
     pub space: DistanceSpace,
     /// Its metadata, a JSON object.
     pub metadata: Option<String>,
-    /// Its configuration, JSON; `None` of a migrated collection, whose metadata and space say what it is.
+    /// Its configuration, JSON; `None` of a migrated collection, whose schema says it.
     pub configuration: Option<String>,
-    /// Its schema, JSON; `None` in the same case.
+    /// Its schema, JSON; `None` of a migrated collection whose source has none that can be read.
     pub schema: Option<String>,
     /// The table with its records; `None` before the first one.
     pub table: Option<Table>,

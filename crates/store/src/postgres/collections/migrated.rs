@@ -9,8 +9,7 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
-        error::StatementContext as _,
-        jobs::{Job, Origin, now},
+        jobs::now,
         relations::has_table,
         sql::{self, collections::add_collection_columns},
         unnamed::on,
@@ -19,60 +18,12 @@ use crate::{
 
 const OPERATION: &str = "register a collection";
 
-/// Maximum characters of a name, so that an index can hold it.
-const MAX_NAME_CHARACTERS: usize = 512;
-
-/// Registers the collection that `job` migrates into `table`, so that Chroma clients see it. A collection whose name is
-/// taken or cannot be registered is not served, which is logged.
-pub(crate) async fn register(connection: &mut PgConnection, table: &Table, job: &Job) -> Result<(), Error> {
-    let Origin { collection_id, tenant, database, collection, .. } = &job.origin;
-    let is_name =
-        |name: &String| (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains('\0');
-    let are_names = [tenant, database, collection].into_iter().all(is_name);
-    let names = (tenant.as_str(), database.as_str(), collection.as_str());
-    let entry = Entry { id: *collection_id, names, metadata: job.metadata.as_deref() };
-    let is_served = are_names
-        && may_register(connection, &table.name).await.during(OPERATION)?
-        && entry.add(connection, table).await.during(OPERATION)?;
-    if !is_served {
-        log::warn!(
-            "collection `{collection}` is migrated, and not served to Chroma clients: another collection has its name, or this role may not change table `{}`",
-            table.name
-        );
-    }
-    Ok(())
-}
-
 /// Removes the collection of a table that was dropped.
 pub(crate) async fn unregister(connection: &mut PgConnection, table: &str) -> sqlx::Result<()> {
     sqlx::query!("delete from chroma_collections where table_name = $1", table)
         .execute(on(connection))
         .await?;
     Ok(())
-}
-
-/// Whether this role may add the columns of collections to `table`, if they are missing, and write to the registry. For a
-/// migration, less suffices.
-async fn may_register(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
-    let allowed = sqlx::query_scalar!(
-        r#"
-        select (
-            pg_has_role(relowner, 'usage')
-            or (
-                select count(*) = 2
-                from pg_attribute
-                where attrelid = pg_class.oid and attname in ('position', 'is_escaped') and not attisdropped
-            )
-        ) and (
-            select bool_and(has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
-            from unnest(array['chroma_tenants', 'chroma_databases', 'chroma_collections']) as name
-        ) and has_sequence_privilege('chroma_positions', 'usage') as "allowed!"
-        from pg_class
-        where oid = to_regclass(quote_ident($1))
-        "#,
-        table
-    );
-    Ok(allowed.fetch_optional(on(connection)).await?.unwrap_or_default())
 }
 
 /// A row of the registry.
@@ -97,7 +48,9 @@ impl Entry<'_> {
             table.name
         );
         if !has_columns.fetch_one(on(connection)).await? {
-            sqlx::raw_sql(add_collection_columns(table)).execute(&mut *connection).await?;
+            sqlx::raw_sql(add_collection_columns(std::slice::from_ref(&table.name)))
+                .execute(&mut *connection)
+                .await?;
         }
         sqlx::query!(
             "insert into chroma_tenants (name, created_at) values ($1, $2) on conflict do nothing",

@@ -5,6 +5,8 @@ mod collection;
 mod database;
 mod error;
 mod migrated;
+mod registering;
+mod registration;
 mod tenant;
 
 pub use collection::{Collection, CollectionChange, Existing, NewCollection};
@@ -12,7 +14,8 @@ pub(crate) use collection::{find_for_update, set_table};
 pub use database::CollectionDatabase;
 pub use error::CollectionError;
 pub(crate) use error::{MAX_RECORDS_BYTES, failing};
-pub(crate) use migrated::{register, unregister};
+pub(crate) use migrated::unregister;
+pub use registration::{ChangedHere, Registered, Registration, SourceDatabase};
 
 /// The tenant that every server has.
 pub const DEFAULT_TENANT: &str = "default_tenant";

@@ -98,15 +98,18 @@ pub(crate) fn collection_version(id: Uuid) -> Statement {
     statement(format!("select (select xmin::text from chroma_collections where id = {id}) as version"), binds)
 }
 
-/// Adds the columns that only collections have to their table, without rewriting it.
-pub(crate) fn add_collection_columns(table: &Table) -> Sql {
-    let name = quoted(&table.name);
-    trusted(format!(
-        "alter table {name}
+/// Adds the columns that only collections have to their tables, without rewriting them.
+pub(crate) fn add_collection_columns(tables: &[String]) -> Sql {
+    let statements = tables.iter().map(|table| {
+        let name = quoted(table);
+        format!(
+            "alter table {name}
     add column if not exists {POSITION} bigint,
     add column if not exists {ESCAPED} boolean;
 alter table {name} alter column {POSITION} set default nextval('chroma_positions')"
-    ))
+        )
+    });
+    trusted(statements.collect::<Vec<_>>().join(";\n"))
 }
 
 /// Makes statements wait for other writers until their own time-out.
@@ -479,7 +482,10 @@ mod tests {
             is_escaped: false,
         };
         let plain = |sql: Sql| Ok(Statement { sql, binds: Vec::new(), most_bytes: None });
-        check(plain(add_collection_columns(table)), &expect_file!["golden/add_collection_columns.sql"]);
+        check(
+            plain(add_collection_columns(std::slice::from_ref(&table.name))),
+            &expect_file!["golden/add_collection_columns.sql"],
+        );
         check(
             plain(trusted(copy_collection_records(table))),
             &expect_file!["golden/copy_collection_records.sql"],
