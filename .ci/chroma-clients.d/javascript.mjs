@@ -15,8 +15,8 @@ function plain(value) {
     if (value instanceof Float32Array) return [...value].map(plain);
     if (Array.isArray(value)) return value.map(plain);
     if (value && typeof value === "object") {
-        if (value.queryRecords || value.constructor?.name.startsWith("Collection"))
-            return { name: value.name, id: value.id, metadata: value.metadata, configuration: plain(value.configuration ?? null) };
+        // Of a collection: Chroma's schema also has the keys of its records.
+        if (value.modify) return plain({ name: value.name, id: value.id, metadata: value.metadata, configuration: value.configuration });
         return Object.fromEntries(Object.keys(value).sort().map((key) => [key, plain(value[key])]));
     }
     return value ?? null;

@@ -5,7 +5,7 @@ import http.client
 import json
 import struct
 
-from transcript import host, plain_message, port
+from transcript import host, plain_message, port, without_ids
 
 BASE = "/api/v2/tenants/default_tenant/databases/default_database"
 
@@ -22,11 +22,13 @@ def send(label, method, path, body=None, headers=None, shown=True):
     connection.close()
     try:
         read = json.loads(text)
+        if isinstance(read, dict) and "message" in read:
+            read["message"] = plain_message(read["message"])
         text = json.dumps(read, sort_keys=True, ensure_ascii=False)
     except ValueError:
         read = text
     if shown:
-        print(f"{label}: {answer.status} {answer.getheader('content-type')} {plain_message(text)}", flush=True)
+        print(f"{label}: {answer.status} {answer.getheader('content-type')} {without_ids(text)}", flush=True)
     return read
 
 
