@@ -5,7 +5,8 @@ use judge::{
     parse::Winner,
     results::{
         Gathering, JudgeVerdict, Judgement, Judgements, Method, ScoreLabel, WinnerLabel, compare_models,
-        compare_selections, scores_agree, summarize_pairs, summarize_scores, winners_agree,
+        compare_selections, largest_regressions, scores_agree, summarize_pairs, summarize_scores,
+        winners_agree,
     },
     rubric::panel::Combination,
     statistics::Bootstrap,
@@ -151,6 +152,28 @@ fn repeats_of_a_comparison_are_distinct() {
     };
     assert!((rate(Combination::Mean) - 2.0 / 3.0).abs() < 1e-12);
     assert_eq!(rate(Combination::Majority), 1.0);
+}
+
+#[test]
+fn regressions_are_the_queries_on_which_both_have_scores_and_the_first_is_lower() {
+    let first = [("q1", 9.0), ("q2", 5.0), ("q3", 1.0), ("q4", 6.0), ("q5", 1.0)];
+    let second = [("q1", 5.0), ("q2", 6.0), ("q3", 6.0), ("q4", 6.0), ("q6", 9.0)];
+    let of = |model: &'static str, scores: &[(&'static str, f64)]| -> Vec<Judgement<'static>> {
+        scores.iter().map(|(query, score)| scored(query, model, "one", Scored(*score))).collect()
+    };
+    let mut all = of("m", &first);
+    all.extend(of("n", &second));
+    all.extend([scored("q5", "n", "one", Refused), scored("q2", "m", "two", Scored(3.0))]);
+    let judgements = gathered(all);
+    let method = &method(Combination::Mean);
+    let worse = |most| -> Vec<(String, f64, f64)> {
+        let worse = largest_regressions(&judgements, ("m", "n"), method, most);
+        worse.into_iter().map(|one| (one.query, one.first, one.second)).collect()
+    };
+    let [largest, next] = [("q3".to_owned(), 1.0, 6.0), ("q2".to_owned(), 4.0, 6.0)];
+    assert_eq!(worse(9), [largest.clone(), next]);
+    assert_eq!(worse(1), [largest]);
+    assert!(largest_regressions(&judgements, ("m", "x"), method, 9).is_empty());
 }
 
 #[test]

@@ -123,6 +123,7 @@ pub fn services(
                 pages = pages.merge(console::records_router::<Outputs>().with_state(records.clone()));
                 router = router.merge(Router::from(outputs()).with_state(records));
                 if let Some(runs) = runs {
+                    pages = pages.merge(judge_pages(runs, &process));
                     router = router.merge(judge(runs, process));
                 }
             }
@@ -289,6 +290,13 @@ fn judge(runs: &Runs, process: Arc<Process>) -> Router {
         .with_state(Results::new(judging.database().clone(), Arc::clone(&process)))
         .merge(Router::from(evaluations()).with_state(judging.clone()))
         .merge(Router::from(run_routes()).with_state(ServedRuns { runs, process }))
+}
+
+/// The judge's pages other than those of its storage.
+fn judge_pages(runs: &Runs, process: &Arc<Process>) -> Router {
+    let results = Results::new(runs.judging().database().clone(), process.clone());
+    let served = ServedRuns { runs: runs.clone(), process: process.clone() };
+    console::runs_router().with_state(served).merge(console::compare_router().with_state(results))
 }
 
 /// The contract's routes that all resources share, below `prefix`. Searches differ.

@@ -13,7 +13,7 @@ const RUN_A: &str = "a0000000-0000-4000-8000-00000000000a";
 const RUN_B: &str = "a0000000-0000-4000-8000-00000000000b";
 
 /// A result of `model_id` on `query`, identified by a number.
-fn result(
+pub(crate) fn result(
     number: usize,
     query: &str,
     model_id: &str,

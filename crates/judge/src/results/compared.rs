@@ -59,6 +59,50 @@ pub fn compare_selections(first: &Judgements, second: &Judgements, method: &Meth
         .collect()
 }
 
+/// Scores of two models on a query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryDifference {
+    /// The metric.
+    pub metric: Option<String>,
+    /// The key of the query.
+    pub query: String,
+    /// The score of the first model.
+    pub first: f64,
+    /// The score of the second model.
+    pub second: f64,
+}
+
+/// Up to `most` queries on which the first of `models` scores lower than the second, largest difference first.
+pub fn largest_regressions(
+    judgements: &Judgements,
+    models: (&str, &str),
+    method: &Method,
+    most: usize,
+) -> Vec<QueryDifference> {
+    let sorted = &by_model(judgements);
+    let of = |wanted| {
+        let of_models = groups(judgements, sorted).filter(move |((_, model), _)| *model == Some(wanted));
+        of_models.map(|((metric, _), scores)| (metric, scores))
+    };
+    let mut worse: Vec<QueryDifference> = Vec::new();
+    for (metric, (first, second)) in paired(of(models.0), of(models.1)) {
+        let by_name =
+            |scores| of_queries(scores, method).filter_map(|(query, score)| Some((query?, score.scored()?)));
+        for (query, (first, second)) in paired(by_name(first), by_name(second)) {
+            let (Some(first), Some(second)) = (first, second) else { continue };
+            if first < second {
+                let metric = metric.map(str::to_owned);
+                worse.push(QueryDifference { metric, query: query.to_owned(), first, second });
+            }
+        }
+    }
+    let difference = |one: &QueryDifference| one.first - one.second;
+    // Equal differences stay in the order of metric and query.
+    worse.sort_by(|a, b| difference(a).total_cmp(&difference(b)));
+    worse.truncate(most);
+    worse
+}
+
 /// The scores of each metric and model; the input is sorted by these.
 fn groups<'j>(
     judgements: &'j Judgements,

@@ -13,7 +13,7 @@ mod labels;
 mod pairs;
 mod scores;
 
-pub use compared::{Compared, compare_models, compare_selections};
+pub use compared::{Compared, QueryDifference, compare_models, compare_selections, largest_regressions};
 pub use gathering::{Gathering, JudgeVerdict, Judgement, Judgements};
 pub use labels::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, scores_agree, winners_agree};
 pub use pairs::{PairSummary, summarize_pairs};

@@ -17,7 +17,9 @@ use store::{
 };
 use time::OffsetDateTime;
 
-use super::{Console, Source, layout, page::Page, plot::sparkline, section::Section, text, view::View};
+use super::{
+    Console, Source, layout, page::Page, plot::sparkline, runs::run_link, section::Section, text, view::View,
+};
 use crate::{
     answer::ApiError,
     process::Process,
@@ -393,7 +395,7 @@ impl Page for Home {
                 @else { div.scroll { table {
                     thead { tr { th scope="col" { "run" } th scope="col" { "state" } th.number scope="col" { "judgements" } } }
                     tbody { @for run in runs { tr {
-                        td { @match &run.name { Some(name) => { (text::text(name)) " " } None => {} } (text::id(&run.id)) }
+                        td { a href=(run_link(&run.id)) { @match &run.name { Some(name) => (text::text(name)), None => code { (run.id) } } } }
                         td { (run.state) }
                         td.number { (text::count(run.done)) " of " (text::count(run.units)) }
                     } } }

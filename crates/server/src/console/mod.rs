@@ -12,6 +12,7 @@
 //! 5. Add it to the tests in `tests/console`: its HTML as a golden file, and its numbers against those of the API.
 
 mod assets;
+mod compare;
 mod filters;
 mod form;
 mod home;
@@ -19,6 +20,7 @@ mod layout;
 mod page;
 mod plot;
 mod records;
+mod runs;
 mod section;
 mod sign_in;
 mod text;
@@ -43,12 +45,14 @@ use crate::{
     upstream::{GatewayTarget, Upstream},
 };
 
-use self::{form::Form, view::View};
 pub(crate) use self::{
+    compare::router as compare_router,
     records::router as records_router,
+    runs::router as runs_router,
     section::{Section, prefixes},
     view::SERVICES_HEADER,
 };
+use self::{form::Form, view::View};
 
 const SIGN_IN: &str = "/console/sign-in";
 const SIGN_OUT: &str = "/console/sign-out";

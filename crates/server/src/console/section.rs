@@ -15,11 +15,16 @@ pub(crate) enum Section {
     Metrics,
     /// Outputs.
     Outputs,
+    /// Runs.
+    Runs,
+    /// Comparisons of models.
+    Compare,
 }
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 4] = [Self::Home, Self::Queries, Self::Metrics, Self::Outputs];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Home, Self::Queries, Self::Metrics, Self::Outputs, Self::Runs, Self::Compare];
 
     /// Its name.
     pub(crate) fn title(self) -> &'static str {
@@ -28,6 +33,8 @@ impl Section {
             Self::Queries => "Queries",
             Self::Metrics => "Metrics",
             Self::Outputs => "Outputs",
+            Self::Runs => "Runs",
+            Self::Compare => "Compare",
         }
     }
 
@@ -38,6 +45,8 @@ impl Section {
             Self::Queries => format!("/console/{}", Queries::PATH),
             Self::Metrics => format!("/console/{}", EvaluationMetrics::PATH),
             Self::Outputs => format!("/console/{}", Outputs::PATH),
+            Self::Runs => "/console/runs".to_owned(),
+            Self::Compare => "/console/compare".to_owned(),
         }
     }
 
@@ -47,7 +56,7 @@ impl Section {
             Self::Home => None,
             Self::Queries => Some(Service::Query),
             Self::Metrics => Some(Service::Evaluation),
-            Self::Outputs => Some(Service::Judge),
+            Self::Outputs | Self::Runs | Self::Compare => Some(Service::Judge),
         }
     }
 

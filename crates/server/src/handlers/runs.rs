@@ -60,6 +60,15 @@ pub(crate) async fn list(
     parameters: Parameters<Both<RunFilters, KeysetParameters>, Rejected>,
 ) -> Result<Answer<Enveloped, KeysetPage<RunProgress>>> {
     let Both(filters, keyset) = parameters.value;
+    Ok(Answer::new(listed(&runs, &filters, &keyset).await?, "listed"))
+}
+
+/// A page of runs.
+pub(crate) async fn listed(
+    runs: &Runs,
+    filters: &RunFilters,
+    keyset: &KeysetParameters,
+) -> Result<KeysetPage<RunProgress>> {
     let place = |cursor: &str| {
         let Cursor { created_at, key } = cursor.parse().ok()?;
         Some((created_at?.in_calendar()?, key))
@@ -74,7 +83,7 @@ pub(crate) async fn list(
         .last()
         .filter(|_| has_more)
         .map(|last| Cursor { created_at: Some(last.created_at.into()), key: last.id }.to_string());
-    Ok(Answer::new(KeysetPage { items: listed, next_cursor }, "listed"))
+    Ok(KeysetPage { items: listed, next_cursor })
 }
 
 /// Shows a run and its progress.
@@ -209,6 +218,6 @@ impl OperationOutput for Events {
 }
 
 /// No run has an invalid id.
-fn run_id(id: &str) -> Result<Uuid> {
+pub(crate) fn run_id(id: &str) -> Result<Uuid> {
     Uuid::try_parse(id).map_err(|_| ApiError::NoRecord { noun: "run", id: id.to_owned() })
 }

@@ -2,7 +2,8 @@
 
 use axum::extract::State;
 use judge::results::{
-    compare_models, compare_selections, scores_agree, summarize_pairs, summarize_scores, winners_agree,
+    Judgements, compare_models, compare_selections, scores_agree, summarize_pairs, summarize_scores,
+    winners_agree,
 };
 use store::postgres::ResultSelection;
 use uuid::Uuid;
@@ -28,23 +29,33 @@ pub(crate) async fn summarize(
     let Both(filters, SummaryParameters { repeats, seed, compare }) = parameters.value;
     let models = compare.as_deref().map(two_models).transpose()?;
     let (gathering, without_query) = results.gather(&filters.into_selection()?).await?;
-    let method = MethodParameters { repeats, seed }.method();
+    let method = MethodParameters { repeats, seed };
     let summary = results.compute([gathering], move |[judgements]| {
-        check_size(judgements.summary_bytes())?;
-        let compared = models
-            .map(|(first, second)| compare_models(&judgements, &first, &second, &method))
-            // Models are compared only on request.
-            .unwrap_or_default();
-        Ok::<_, ApiError>(SummaryResponse {
-            repeats,
-            seed,
-            without_query,
-            scores: summarize_scores(&judgements, &method).into_iter().map(ScoresResponse::from).collect(),
-            pairs: summarize_pairs(&judgements, &method).into_iter().map(PairResponse::from).collect(),
-            comparisons: compared.into_iter().map(ComparisonResponse::from).collect(),
-        })
+        summarized(&judgements, (method, without_query), models.as_ref())
     });
     Ok(Answer::new(summary.await?, "summarized"))
+}
+
+/// The summary of judgements, and the comparison of two models if they are named.
+pub(crate) fn summarized(
+    judgements: &Judgements,
+    (parameters, without_query): (MethodParameters, u64),
+    models: Option<&(String, String)>,
+) -> Result<SummaryResponse> {
+    check_size(judgements.summary_bytes())?;
+    let method = parameters.method();
+    let compared = models
+        .map(|(first, second)| compare_models(judgements, first, second, &method))
+        // Models are compared only on request.
+        .unwrap_or_default();
+    Ok(SummaryResponse {
+        repeats: parameters.repeats,
+        seed: parameters.seed,
+        without_query,
+        scores: summarize_scores(judgements, &method).into_iter().map(ScoresResponse::from).collect(),
+        pairs: summarize_pairs(judgements, &method).into_iter().map(PairResponse::from).collect(),
+        comparisons: compared.into_iter().map(ComparisonResponse::from).collect(),
+    })
 }
 
 /// Compares two runs on the queries that they have in common.

@@ -45,6 +45,6 @@ pub(crate) use results::{
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
 pub(crate) use search::{Fields, QueryVector, SearchBatch};
 pub(crate) use summaries::{
-    ComparisonResponse, MethodParameters, PairResponse, RunComparisonResponse, ScoresResponse,
+    ComparisonResponse, MethodParameters, PairResponse, Repeats, RunComparisonResponse, ScoresResponse,
     SummaryParameters, SummaryResponse,
 };

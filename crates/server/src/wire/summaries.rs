@@ -88,13 +88,13 @@ pub(crate) struct SummaryResponse {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MeanResponse {
     /// Number of queries.
-    queries: u64,
+    pub(crate) queries: u64,
     /// Null without queries.
-    mean: Option<f64>,
+    pub(crate) mean: Option<f64>,
     /// Clustered by query; null with fewer than two queries.
-    standard_error: Option<f64>,
+    pub(crate) standard_error: Option<f64>,
     /// By bootstrap over queries; null with fewer than two queries.
-    interval: Option<Interval>,
+    pub(crate) interval: Option<Interval>,
 }
 
 impl From<Summary> for MeanResponse {
@@ -107,17 +107,17 @@ impl From<Summary> for MeanResponse {
 /// A model's scores by one metric on the queries of one theme, on the metric's scale.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ScoresResponse {
-    evaluation_prompt_id: Option<String>,
-    theme: Option<String>,
-    model_id: Option<String>,
+    pub(crate) evaluation_prompt_id: Option<String>,
+    pub(crate) theme: Option<String>,
+    pub(crate) model_id: Option<String>,
     #[serde(flatten)]
-    mean: MeanResponse,
+    pub(crate) mean: MeanResponse,
     /// Queries without any score.
-    queries_without_score: u64,
+    pub(crate) queries_without_score: u64,
     /// Outcomes of the judgements.
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Scores outside the metric's scale, which the mean includes.
-    out_of_range: u64,
+    pub(crate) out_of_range: u64,
 }
 
 impl From<ScoreSummary> for ScoresResponse {
@@ -139,20 +139,20 @@ impl From<ScoreSummary> for ScoresResponse {
 /// results, one in each order; a model wins if it wins in both.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PairResponse {
-    evaluation_prompt_id: Option<String>,
-    theme: Option<String>,
-    model_a: Option<String>,
-    model_b: Option<String>,
-    wins_a: u64,
-    wins_b: u64,
-    ties: u64,
+    pub(crate) evaluation_prompt_id: Option<String>,
+    pub(crate) theme: Option<String>,
+    pub(crate) model_a: Option<String>,
+    pub(crate) model_b: Option<String>,
+    pub(crate) wins_a: u64,
+    pub(crate) wins_b: u64,
+    pub(crate) ties: u64,
     /// Win rate of `model_a`; a tie counts as half a win.
-    win_rate_a: MeanResponse,
-    position: PositionResponse,
+    pub(crate) win_rate_a: MeanResponse,
+    pub(crate) position: PositionResponse,
     /// Outcomes of the comparisons.
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Results without the other order, which all other numbers exclude.
-    incomplete: u64,
+    pub(crate) incomplete: u64,
 }
 
 impl From<PairSummary> for PairResponse {
@@ -179,15 +179,15 @@ impl From<PairSummary> for PairResponse {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct PositionResponse {
     /// The same winner, or a tie, in both orders.
-    consistent: u64,
+    pub(crate) consistent: u64,
     /// The first output won in both orders.
-    prefers_first: u64,
+    pub(crate) prefers_first: u64,
     /// The second output won in both orders.
-    prefers_second: u64,
+    pub(crate) prefers_second: u64,
     /// A tie in one order only.
-    half_ties: u64,
+    pub(crate) half_ties: u64,
     /// Share of consistent comparisons; null without comparisons.
-    consistency: Option<f64>,
+    pub(crate) consistency: Option<f64>,
 }
 
 impl From<PositionBias> for PositionResponse {
@@ -201,29 +201,29 @@ impl From<PositionBias> for PositionResponse {
 /// Two sets of scores by one metric on the queries that both have scores for.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ComparisonResponse {
-    evaluation_prompt_id: Option<String>,
-    model_a: Option<String>,
-    model_b: Option<String>,
+    pub(crate) evaluation_prompt_id: Option<String>,
+    pub(crate) model_a: Option<String>,
+    pub(crate) model_b: Option<String>,
     /// Queries that both have scores for.
-    queries: u64,
-    only_a: u64,
-    only_b: u64,
+    pub(crate) queries: u64,
+    pub(crate) only_a: u64,
+    pub(crate) only_b: u64,
     /// Queries on which a is better.
-    a_better: u64,
-    b_better: u64,
+    pub(crate) a_better: u64,
+    pub(crate) b_better: u64,
     /// The mean of a minus b; null without queries.
-    difference: Option<f64>,
+    pub(crate) difference: Option<f64>,
     /// Null with fewer than two queries.
-    standard_error: Option<f64>,
-    interval: Option<Interval>,
+    pub(crate) standard_error: Option<f64>,
+    pub(crate) interval: Option<Interval>,
     /// By the paired t-test; null if all differences are equal.
-    p_value: Option<f64>,
+    pub(crate) p_value: Option<f64>,
     /// Number of queries needed to detect this difference with 80 % power at p < 0.05; null without a difference.
-    queries_needed: Option<u64>,
+    pub(crate) queries_needed: Option<u64>,
     /// Outcomes of a's judgements.
-    counts_a: Counts,
+    pub(crate) counts_a: Counts,
     /// Outcomes of b's judgements.
-    counts_b: Counts,
+    pub(crate) counts_b: Counts,
 }
 
 impl From<Compared> for ComparisonResponse {

@@ -7,11 +7,13 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 8] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
     "/console/outputs",
+    "/console/runs",
+    "/console/compare",
     "/console/queries/new",
     "/console/outputs/new",
 ];

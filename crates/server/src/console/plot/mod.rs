@@ -2,12 +2,14 @@
 //! of its numbers.
 
 mod bars;
+mod forest;
 mod sparkline;
 
 use maud::{Markup, html};
 
 pub(super) use self::{
     bars::{Bar, bars},
+    forest::{Estimate, forest},
     sparkline::sparkline,
 };
 
