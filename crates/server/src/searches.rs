@@ -9,10 +9,7 @@ use prometheus_client::{
     registry::Unit,
 };
 use store::{
-    postgres::{
-        Table,
-        searches::{FilterClass, SearchHistory, SearchTotals},
-    },
+    postgres::searches::{FilterClass, SearchHistory, SearchTotals},
     storage::Scan,
 };
 
@@ -112,7 +109,7 @@ impl Collector for SearchProbe {
         ] {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for total in &totals {
-                let labels = of_class(&Table::of(total.service).name, total.filter_class);
+                let labels = of_class(&total.table, total.filter_class);
                 metric
                     .encode_family(&labels)?
                     .encode_counter::<SearchLabels, u64, u64>(&count(total), None)?;
@@ -182,8 +179,7 @@ fn encode_scans(encoder: &mut DescriptorEncoder<'_>, totals: &[SearchTotals]) ->
     let mut metric = encoder.encode_descriptor("vector_search_scans", help, None, MetricType::Counter)?;
     for total in totals {
         for (scan, count) in Scan::ALL.into_iter().zip(total.scans) {
-            let SearchLabels { table, filter_class } =
-                of_class(&Table::of(total.service).name, total.filter_class);
+            let SearchLabels { table, filter_class } = of_class(&total.table, total.filter_class);
             let labels = ScanLabels { table, filter_class, scan: scan.as_str() };
             metric.encode_family(&labels)?.encode_counter::<ScanLabels, u64, u64>(&count, None)?;
         }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use records::Service;
 use reqwest::Method;
 use serde_json::{Value, json};
 use server::{ApiKey, SearchAlert, SearchProbe, SearchReport, ServerConfig};
@@ -38,7 +37,8 @@ pub(crate) fn searches() -> SearchProbe {
         ..row.clone()
     };
     let total = SearchTotals {
-        service: Service::Query,
+        table: "queries".to_owned(),
+        series: 0,
         filter_class: FilterClass::None,
         searches: 12,
         wanted: 120,

@@ -28,7 +28,7 @@ mod tune;
 
 pub use apply::{Applied, Error, apply, apply_after_copy, drop_half_precision, retune};
 pub use json::{observation_to_json, plan_to_json, setting_to_json};
-pub use observe::{observe, tables};
+pub use observe::{observe, tables, tables_and};
 pub use plan::{Plan, TargetIndex, Tuning, plan};
 pub use policy::{BuildUrgency, IndexType, Policy, UnknownIndexType};
 pub use progress::{Event, Observer};

@@ -2,27 +2,32 @@
 
 use std::collections::HashSet;
 
+use records::Service;
 use store::postgres::{
     Database, Table, is_own_relation, jobs::Job, schema::TableState, vector_index::Observation,
 };
 
 use crate::plan::may_want_half;
 
-/// A collection of Chroma clients with fewer rows needs no upkeep: an exact scan is fast.
-const GROWN_ROWS: u32 = 5_000;
+/// Maximum tables of collections that are watched. They may be many thousands, of which most are small: an exact scan of them
+/// is fast. With more, a pass over them would take minutes, and metrics megabytes.
+const MOST_COLLECTIONS: u32 = 200;
 
-/// The tables with vectors: those of services, those created by migrations, and those of Chroma clients that have grown,
-/// by name.
+/// The tables with vectors: those of services, and the largest ones of collections, which migrations or Chroma clients have
+/// created; by name.
 ///
 /// # Errors
 /// When a statement fails, or a table does not have the expected columns.
 pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
-    let mut all = known(&database.jobs().await?);
-    let names: HashSet<String> = all.iter().map(|table| table.name.clone()).collect();
-    // Those of Chroma clients may be many thousands, of which most are small.
-    let grown = database.grown_collections(GROWN_ROWS).await?;
-    all.extend(grown.into_iter().filter(|table| !names.contains(&table.name)));
-    all.sort_by(|one, other| one.name.cmp(&other.name));
+    tables_and(database, &[]).await
+}
+
+/// The same, and those of collections whose names are `wanted`, whatever their size.
+///
+/// # Errors
+/// When a statement fails, or a table does not have the expected columns.
+pub async fn tables_and(database: &Database, wanted: &[String]) -> Result<Vec<Table>, store::Error> {
+    let all = known_and(database, &database.jobs().await?, wanted).await?;
     let mut tables = Vec::new();
     for table in all {
         if database.table_state(&table).await? != TableState::Absent {
@@ -45,9 +50,37 @@ pub async fn observe(database: &Database, table: &Table) -> Result<Observation, 
     Ok(observation)
 }
 
+/// The expected tables: those of services, and of those of collections the largest ones and the `wanted` ones; by name.
+pub(crate) async fn known_and(
+    database: &Database,
+    jobs: &[Job],
+    wanted: &[String],
+) -> Result<Vec<Table>, store::Error> {
+    let mut all = known(jobs);
+    let mut names: HashSet<String> = all.iter().map(|table| table.name.clone()).collect();
+    let collections = database.largest_collections(MOST_COLLECTIONS).await?;
+    all.extend(collections.into_iter().filter(|table| names.insert(table.name.clone())));
+    for name in wanted {
+        if !names.contains(name) {
+            all.extend(database.collection_table(name).await?);
+        }
+    }
+    let is_of_service = |table: &Table| Service::ALL.iter().any(|service| service.collection() == table.name);
+    let others: Vec<String> =
+        all.iter().filter(|table| !is_of_service(table)).map(|table| table.name.clone()).collect();
+    if others.len() > MOST_COLLECTIONS as usize {
+        let mut kept: HashSet<String> =
+            database.largest_tables(&others, MOST_COLLECTIONS).await?.into_iter().collect();
+        kept.extend(wanted.iter().cloned());
+        all.retain(|table| is_of_service(table) || kept.contains(&table.name));
+    }
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(all)
+}
+
 /// The expected tables: those of services and those of `jobs`, by name.
 pub(crate) fn known(jobs: &[Job]) -> Vec<Table> {
-    let mut known: Vec<Table> = records::Service::ALL.map(Table::of).to_vec();
+    let mut known: Vec<Table> = Service::ALL.map(Table::of).to_vec();
     let mut names: HashSet<String> = known.iter().map(|table| table.name.clone()).collect();
     for job in jobs {
         // Definitions of newer versions are skipped.

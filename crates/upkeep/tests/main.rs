@@ -2,6 +2,7 @@
 
 mod after_copy;
 mod applying;
+mod collections;
 mod crashes;
 mod doctor;
 mod maintenance;

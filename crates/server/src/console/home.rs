@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use records::Service;
 use serde::{Deserialize, Serialize};
 use store::{
-    postgres::{Table, searches::SearchHistory},
+    postgres::searches::SearchHistory,
     storage::{Selection, Storage, StorageError},
 };
 use time::OffsetDateTime;
@@ -169,8 +169,9 @@ async fn of_storages(storages: &[std::sync::Arc<dyn Storage>], process: &Process
         }
     }
     let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
-    for total in report.totals.iter().filter(|total| services.contains(&total.service)) {
-        let table = Table::of(total.service).name;
+    let is_of_service = |table: &str| services.iter().any(|service| service.collection() == table);
+    for total in report.totals.iter().filter(|total| is_of_service(&total.table)) {
+        let table = total.table.clone();
         let is_same = |row: &&SearchHistory| row.table == table && row.filter_class == total.filter_class;
         let latency = report.intervals.iter().find(is_same).and_then(|row| row.latency);
         let recall = report.recalls.iter().find(is_same).and_then(|row| {

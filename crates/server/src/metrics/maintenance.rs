@@ -1,12 +1,17 @@
 //! Metrics of table maintenance.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use records::lock::Mutex;
 
 /// Buckets from the deletion of a few rows to the build of a large HNSW index.
 const SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
@@ -19,6 +24,8 @@ pub struct MaintenanceMetrics {
     rows: Family<TableLabels, Gauge<f64, AtomicU64>>,
     dead_rows: Family<TableLabels, Gauge<f64, AtomicU64>>,
     bytes: Family<PartLabels, Gauge<f64, AtomicU64>>,
+    /// The tables with a state. Locked while it is set.
+    shown: Arc<Mutex<HashSet<String>>>,
 }
 
 /// The observed state of a table.
@@ -66,6 +73,7 @@ impl MaintenanceMetrics {
             rows: Family::default(),
             dead_rows: Family::default(),
             bytes: Family::default(),
+            shown: Arc::default(),
         };
         registry.register("maintenance_actions", "Maintenance actions", metrics.actions.clone());
         registry.register_with_unit(
@@ -86,8 +94,24 @@ impl MaintenanceMetrics {
         self.durations.get_or_create(&DurationLabels { action }).observe(took.as_secs_f64());
     }
 
-    /// Records the state of a table.
-    pub fn set_table(&self, seen: ObservedTable<'_>) {
+    /// Records the state of all tables. Others are forgotten, so that deleted ones are not shown.
+    pub fn set_tables<'a>(&self, tables: impl IntoIterator<Item = ObservedTable<'a>>) {
+        let (mut now, mut shown) = (HashSet::new(), self.shown.lock());
+        for table in tables {
+            now.insert(table.table.to_owned());
+            self.set_table(table);
+        }
+        for table in shown.difference(&now) {
+            self.rows.remove(&TableLabels { table: table.clone() });
+            self.dead_rows.remove(&TableLabels { table: table.clone() });
+            for part in ["heap", "indexes"] {
+                self.bytes.remove(&PartLabels { table: table.clone(), part });
+            }
+        }
+        *shown = now;
+    }
+
+    fn set_table(&self, seen: ObservedTable<'_>) {
         let table = seen.table.to_owned();
         self.rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.rows as f64);
         self.dead_rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.dead_rows as f64);

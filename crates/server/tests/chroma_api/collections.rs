@@ -211,9 +211,20 @@ async fn changes_of_another_process_are_seen_at_once() {
 async fn services_have_collections_in_the_default_database() {
     let api = Api::start().await;
     let database = Database::connect(&api.test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is made");
-    database.register_services().await.expect("they are registered");
     let collections = format!("{DEFAULT}/collections");
+    let other = api.start_beside().await;
+    assert_eq!(api.get(&format!("{collections}/queries")).await.status, 404);
+    assert_eq!(api.get(&format!("{DEFAULT}/collections_count")).await.json(), json!(0));
+    // The services start after the servers.
+    database.prepare_schema().await.expect("the schema is made");
+    let path = format!("{collections}/llm_outputs");
+    let named = send_to(&api.client, &other, Method::GET, &path, &[], None).await;
+    assert_eq!(named.status, 200, "{named:?}");
+    assert_eq!(api.get(&format!("{DEFAULT}/collections_count")).await.json(), json!(3));
+    let body = json!({"name": "evaluation_metrics"});
+    assert_eq!(error(&api.post(&collections, body).await, 409).0, "ChromaError");
+    let listed = api.get(&collections).await.json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(3), "{listed}");
     let queries = api.get(&format!("{collections}/queries")).await.json();
     assert_eq!(
         (&queries["dimension"], &queries["metadata"]),

@@ -6,7 +6,7 @@ use records::{Embedding, Service};
 use store::postgres::{Database, Table, jobs::JobStatus, schema::TableState, vector_index::Observation};
 
 use super::{EmbeddingComparison, Examination, Examined, NotExamined, TableExamination, searches::measure};
-use crate::observe::{known, observe};
+use crate::observe::{known_and, observe};
 
 /// Statement time-out, so that an interactive user gets a result.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     let jobs = seen(database.jobs().await)?;
     let collections = jobs.as_ref().map(drop).map_err(Clone::clone);
     let (mut tables, mut absent) = (Vec::new(), Vec::new());
-    for table in known(jobs.as_deref().unwrap_or(&[])) {
+    for table in known_and(database, jobs.as_deref().unwrap_or(&[]), &[]).await? {
         let misfits = match database.table_state(&table).await {
             Ok(TableState::Absent) => {
                 // Tables of undone migrations are expected to be absent.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use records::{Service, timestamp};
+use records::timestamp;
 use store::postgres::{
     Database, Table,
     searches::{FilterClass, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals, StoredHistory},
@@ -17,12 +17,15 @@ use super::{
     measure::{Measurement, Pace, measure, searches_for_rows, unfiltered},
     window::{Kind, Window, stored, windows},
 };
-use crate::observe::tables;
+use crate::{observe::tables_and, plan::EXACT_SCAN_ROWS};
 
 /// Maximum stored vectors per table: 15 MB.
 const MOST_SAMPLES: u32 = 10_000;
 /// Maximum remembered searches whose results are too large.
 const MOST_TOO_LARGE: usize = 1_000;
+/// With more tables, recall is measured for the large ones and those whose searches were sampled: the small ones have no
+/// index, and all of them would take minutes.
+const MANY_TABLES: usize = 20;
 /// How many times as many samples are read to find distinct ones.
 const REPEATED: u32 = 4;
 
@@ -92,7 +95,9 @@ impl Monitor {
         self.database.store_search_samples(&stored(&samples)).await?;
         let searched = self.remember(samples);
         let (mut measured, mut rows) = (Measured::default(), BTreeMap::new());
-        let mut tables = tables(&self.database).await?;
+        let searched_tables: BTreeSet<String> = windows.keys().map(|kind| kind.0.clone()).collect();
+        let searched_tables: Vec<String> = searched_tables.into_iter().collect();
+        let mut tables = tables_and(&self.database, &searched_tables).await?;
         for table in &tables {
             match self.database.observe_indexes(table).await {
                 Ok(observation) => drop(rows.insert(table.name.clone(), observation.rows)),
@@ -134,15 +139,7 @@ impl Monitor {
     /// The current counters, and the sampled searches.
     fn take(&self) -> (Vec<SearchTotals>, Vec<(Kind, Vec<SampledSearch>)>) {
         let Some(watch) = self.database.search_watch() else { return (Vec::new(), Vec::new()) };
-        let mut samples = Vec::new();
-        for service in Service::ALL {
-            for filter_class in FilterClass::ALL {
-                let kind = (Table::of(service).name, filter_class);
-                samples.push((kind, watch.take_samples(service, filter_class)));
-            }
-        }
-        samples.retain(|(_, samples)| !samples.is_empty());
-        (watch.totals(), samples)
+        (watch.totals(), watch.take_samples())
     }
 
     /// Keeps the filtered searches in memory, and returns their kinds.
@@ -174,8 +171,9 @@ impl Monitor {
         measured: &mut Measured,
     ) {
         let mut kinds: Vec<(&Table, FilterClass, Vec<ReplayedSearch>)> = Vec::new();
+        let derived_from = if tables.len() > MANY_TABLES { EXACT_SCAN_ROWS } else { 0 };
         for table in tables {
-            match self.without_filter(table, rows[&table.name]).await {
+            match self.without_filter(table, rows[&table.name], derived_from).await {
                 Ok(searches) => kinds.push((table, FilterClass::None, searches)),
                 Err(error) => measured.failures.push((table.name.clone(), error)),
             }
@@ -200,14 +198,21 @@ impl Monitor {
         }
     }
 
-    async fn without_filter(&self, table: &Table, rows: u64) -> Result<Vec<ReplayedSearch>, store::Error> {
+    /// Unfiltered searches of a table; if too few were sampled, further ones derived from its rows, if it has at least
+    /// `derived_from`.
+    async fn without_filter(
+        &self,
+        table: &Table,
+        rows: u64,
+        derived_from: u64,
+    ) -> Result<Vec<ReplayedSearch>, store::Error> {
         let wanted = self.config.replays;
         // A text may be searched repeatedly.
         let kept = self.database.search_samples(table, wanted.saturating_mul(REPEATED)).await?;
         let kept = kept.into_iter().map(unfiltered).filter(|search| self.may_replay(&table.name, search));
         let mut searches = different(kept, wanted);
         let lacking = wanted.saturating_sub(u32::try_from(searches.len()).expect("the limit fits 32 bits"));
-        if lacking > 0 {
+        if lacking > 0 && rows >= derived_from {
             // Different rows in each pass, and other than those that the search parameters were chosen by.
             let seed = now().assume_utc().unix_timestamp() as u32;
             searches.extend(searches_for_rows(&self.database, table, rows, lacking, seed).await?);

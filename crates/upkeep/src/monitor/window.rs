@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use store::postgres::{
-    Table,
-    searches::{FilterClass, Percentiles, SampledSearch, SearchTotals, StoredSample},
-};
+use store::postgres::searches::{FilterClass, Percentiles, SampledSearch, SearchTotals, StoredSample};
 
 /// Searches of one table and filter class.
 pub(super) type Kind = (String, FilterClass);
@@ -24,7 +21,7 @@ pub(super) fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTre
     let mut windows = BTreeMap::new();
     for total in totals {
         let is_same =
-            |one: &&SearchTotals| (one.service, one.filter_class) == (total.service, total.filter_class);
+            |one: &&SearchTotals| (one.series, one.filter_class) == (total.series, total.filter_class);
         let before = earlier.iter().find(is_same);
         let since = |now: u64, then: fn(&SearchTotals) -> u64| now - before.map_or(0, then);
         let latencies =
@@ -36,7 +33,7 @@ pub(super) fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTre
             latency: latencies.percentiles(),
         };
         if window.searches > 0 {
-            windows.insert((Table::of(total.service).name, total.filter_class), window);
+            windows.insert((total.table.clone(), total.filter_class), window);
         }
     }
     windows

@@ -103,7 +103,7 @@ async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<T
             );
         }
     }
-    let mut tables = upkeep::tables(database).await?;
+    let mut tables = upkeep::tables_and(database, arguments.table.as_slice()).await?;
     for table in &tables {
         if arguments.table.as_ref().is_none_or(|name| *name == table.name) {
             database.check_access(table, Access::Read).await?;

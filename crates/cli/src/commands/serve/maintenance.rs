@@ -59,11 +59,17 @@ impl Maintainer {
     /// Sets the metrics of all tables, also if another process maintains them.
     async fn update_table_metrics(&self, metrics: &MaintenanceMetrics) -> Result<(), store::Error> {
         let names = watched_tables(&self.database).await?;
-        for TableHealth { name, rows, dead_rows, heap_bytes, index_bytes, .. } in
-            self.database.table_health(&names).await?
-        {
-            metrics.set_table(ObservedTable { table: &name, rows, dead_rows, heap_bytes, index_bytes });
-        }
+        let tables = self.database.table_health(&names).await?;
+        metrics.set_tables(tables.iter().map(|table| {
+            let TableHealth { name, rows, dead_rows, heap_bytes, index_bytes, .. } = table;
+            ObservedTable {
+                table: name,
+                rows: *rows,
+                dead_rows: *dead_rows,
+                heap_bytes: *heap_bytes,
+                index_bytes: *index_bytes,
+            }
+        }));
         Ok(())
     }
 }

@@ -190,7 +190,12 @@ impl Serving {
         let (process, storages, model, runs) = if settings.has(Role::Chroma) {
             let storages = Opened::open_collections(configuration, &supervisor).await?;
             let pool = storages.database.as_ref().map(pool_probe);
-            let probes = Probes { pool, supervisor: supervisor.clone(), ..Probes::default() };
+            let mut probes = Probes { pool, supervisor: supervisor.clone(), ..Probes::default() };
+            if let Some(database) = &storages.database
+                && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
+            {
+                (search_monitor, probes.searches) = (Some(monitor), Some(probe));
+            }
             (Process::new(config.clone(), probes), Some(storages), None, None)
         } else if served.is_empty() {
             let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };

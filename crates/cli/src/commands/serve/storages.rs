@@ -89,7 +89,8 @@ impl Opened {
         database.prepare_bookkeeping().await?;
         database.create_default_tenant().await.map_err(anyhow::Error::from)?;
         database.register_services().await.map_err(anyhow::Error::from)?;
-        Ok(database)
+        let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
+        Ok(database.watched_by(Arc::new(watch)))
     }
 
     async fn open_all(

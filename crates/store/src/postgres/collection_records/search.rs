@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use records::{DistanceSpace, Embedding};
@@ -14,17 +15,21 @@ use super::{
     read::{Wanted, busy},
     unsupported,
 };
-use crate::postgres::{
-    Table,
-    bounded::fetch,
-    collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
-    sql::{
-        collections::{self as statements},
-        existing_rows,
-        statement::Statement,
+use crate::{
+    postgres::{
+        Table,
+        bounded::fetch,
+        collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
+        search_watch::{FilterClass, SearchNote},
+        sql::{
+            collections::{self as statements},
+            existing_rows,
+            statement::Statement,
+        },
+        unnamed::on,
+        vector_index::{self, Filtering, SearchedIndex},
     },
-    unnamed::on,
-    vector_index::{self, Filtering, SearchedIndex},
+    storage::{Scan, Selection},
 };
 
 pub(super) const OPERATION: &str = "search records";
@@ -41,6 +46,8 @@ pub struct Neighbours {
     pub records: Vec<CollectionRecord>,
     /// For each vector, positions in `records` and distances as Chroma defines them, nearest first.
     pub nearest: Vec<Vec<(usize, f64)>>,
+    /// How the nearest of each vector were found.
+    pub scans: Vec<Scan>,
     /// Whether one of the selected ids does not exist.
     pub has_unknown_ids: bool,
 }
@@ -64,6 +71,49 @@ impl Collections {
         if limit == 0 || embeddings.is_empty() {
             return Ok(none());
         }
+        let began = Instant::now();
+        let found = self.neighbours((collection, table), selection, (embeddings, limit), parts).await?;
+        self.note(table, selection, (embeddings, limit), (&found, began.elapsed()));
+        Ok(found)
+    }
+
+    /// Counts the searches of a request, which share its time.
+    fn note(
+        &self,
+        table: &Table,
+        selection: &RecordSelection,
+        (embeddings, limit): (&[Embedding], u32),
+        (found, took): (&Neighbours, Duration),
+    ) {
+        let Some(watch) = self.database.search_watch() else { return };
+        let filter_class = match (FilterClass::of_filter(selection.filter.as_ref()), &selection.ids) {
+            (class, None) => class,
+            (FilterClass::None, Some(_)) => FilterClass::Metadata,
+            (_, Some(_)) => FilterClass::Several,
+        };
+        let (all, share) = (Selection::default(), took / u32::try_from(embeddings.len()).unwrap_or(u32::MAX));
+        for ((embedding, hits), scan) in embeddings.iter().zip(&found.nearest).zip(&found.scans) {
+            watch.note(&SearchNote {
+                table: &table.name,
+                filter_class,
+                // Conditions of collections are not replayed.
+                selection: (filter_class == FilterClass::None).then_some(&all),
+                embedding,
+                wanted: limit,
+                returned: hits.len(),
+                scan: *scan,
+                latency: share,
+            });
+        }
+    }
+
+    async fn neighbours(
+        &self,
+        (collection, table): (&Collection, &Table),
+        selection: &RecordSelection,
+        (embeddings, limit): (&[Embedding], u32),
+        parts: RecordParts,
+    ) -> Result<Neighbours, CollectionError> {
         if let Some(found) = self.few_nearest(collection, selection, (embeddings, limit), parts).await? {
             return Ok(found);
         }
@@ -90,9 +140,10 @@ impl Collections {
             }
         }
         let search = Search { table, wanted: &wanted, limit, index: index.as_deref() };
-        let (mut found, mut hits) = (Vec::with_capacity(embeddings.len()), 0);
+        let (mut found, mut scans, mut hits) = (Vec::with_capacity(embeddings.len()), Vec::new(), 0);
         for embedding in embeddings {
-            let nearest = search.nearest(&mut transaction, embedding).await?;
+            let (nearest, scan) = search.nearest(&mut transaction, embedding).await?;
+            scans.push(scan);
             hits += nearest.len();
             if hits > MAX_HITS {
                 return Err(CollectionError::TooLarge);
@@ -126,7 +177,7 @@ impl Collections {
             let hit = |(key, distance): (Uuid, f64)| Some((*places.get(&key)?, shown(table.space, distance)));
             hits.into_iter().filter_map(hit).collect()
         };
-        Ok(Neighbours { records, nearest: found.into_iter().map(hits).collect(), has_unknown_ids })
+        Ok(Neighbours { records, nearest: found.into_iter().map(hits).collect(), scans, has_unknown_ids })
     }
 
     /// The index that searches use, cached for some seconds.
@@ -182,12 +233,12 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Keys and distances as pgvector computes them, nearest first.
+    /// Keys and distances as pgvector computes them, nearest first, and how they were found.
     async fn nearest(
         &self,
         connection: &mut PgConnection,
         embedding: &Embedding,
-    ) -> Result<Vec<(Uuid, f64)>, CollectionError> {
+    ) -> Result<(Vec<(Uuid, f64)>, Scan), CollectionError> {
         let Self { table, wanted, limit, .. } = *self;
         let exact = |up_to| {
             statements::nearest_collection_records(table, wanted.rows(), (embedding, limit), up_to)
@@ -200,7 +251,7 @@ impl Search<'_> {
                 let rows = run(connection, exact(Some(most.saturating_add(1)))?).await?;
                 let matching = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("matching"));
                 if matching.map_err(failing(OPERATION))? <= i64::from(most) {
-                    return hits(&rows);
+                    return Ok((hits(&rows)?, Scan::Exact));
                 }
             }
             let by_index = statements::nearest_collection_records_by_index(
@@ -212,10 +263,11 @@ impl Search<'_> {
             .map_err(unsupported)?;
             let rows = run(connection, by_index).await?;
             if rows.len() >= limit as usize {
-                return hits(&rows);
+                return Ok((hits(&rows)?, Scan::Index));
             }
         }
-        hits(&run(connection, exact(None)?).await?)
+        let scan = if index.is_some() { Scan::Both } else { Scan::Exact };
+        Ok((hits(&run(connection, exact(None)?).await?)?, scan))
     }
 }
 

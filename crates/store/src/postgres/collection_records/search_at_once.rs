@@ -20,7 +20,7 @@ use crate::{
         sql::collections::{NearestBy, nearest_records},
         vector_index::{Filtering, SearchedIndex, exact_scan_limit},
     },
-    storage::RecordFilter,
+    storage::{RecordFilter, Scan},
 };
 
 /// Maximum hits of such a request, in which records that are near to several vectors are read for each of them.
@@ -44,6 +44,8 @@ struct Searches<'a> {
     limit: u32,
     /// For each search, its hits, once it is complete.
     found: Vec<Option<Vec<(usize, f64)>>>,
+    /// For each complete search, how.
+    scans: Vec<Scan>,
     records: Vec<CollectionRecord>,
     places: HashMap<Uuid, usize>,
 }
@@ -67,6 +69,7 @@ impl Collections {
             embeddings,
             limit,
             found: vec![None; embeddings.len()],
+            scans: vec![Scan::Exact; embeddings.len()],
             records: Vec::new(),
             places: HashMap::new(),
         };
@@ -94,6 +97,10 @@ impl Collections {
                 let search = (*search, &embeddings[*search], limit);
                 nearest_records(table, filter, search, parts, by).map_err(unsupported)
             };
+            if matches!(by, NearestBy::Index(_)) {
+                // If it finds too few, an exact scan follows.
+                pending.iter().for_each(|search| searches.scans[*search] = Scan::Both);
+            }
             let statements: Vec<_> = pending.iter().map(statement).collect::<Result<_, _>>()?;
             if statements.is_empty() {
                 continue;
@@ -104,9 +111,9 @@ impl Collections {
                 self.known.lock().know_wide(&table.name, filter);
             }
         }
-        let Searches { found, records, .. } = searches;
+        let Searches { found, scans, records, .. } = searches;
         let nearest = found.into_iter().map(|hits| hits.expect("an exact scan finds all")).collect();
-        Ok(Some(Neighbours { records, nearest, has_unknown_ids: false }))
+        Ok(Some(Neighbours { records, nearest, scans, has_unknown_ids: false }))
     }
 
     /// How the nearest are found: each in turn, for the searches that the former ones do not complete.
@@ -155,6 +162,9 @@ impl Searches<'_> {
             };
             is_wide |= !is_complete && matches!(by, NearestBy::ExactUpTo(_));
             if is_complete {
+                if matches!(by, NearestBy::Index(_)) {
+                    self.scans[*search] = Scan::Index;
+                }
                 let hits = rows.into_iter().map(|row| self.hit(row, table)).collect();
                 self.found[*search] = Some(hits);
             }

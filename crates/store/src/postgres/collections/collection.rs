@@ -153,6 +153,9 @@ impl Database {
         new: &NewCollection<'_>,
         existing: Existing,
     ) -> Result<Collection, CollectionError> {
+        if service_tables().iter().any(|table| table == new.name) {
+            self.look_for_services(new.tenant, new.database).await;
+        }
         for _ in 0..ATTEMPTS {
             if let Some(collection) = self.try_create(new).await? {
                 return Ok(collection);
@@ -229,6 +232,20 @@ impl Database {
         database: &str,
         name: &str,
     ) -> Result<Option<Collection>, CollectionError> {
+        let found = self.registered(tenant, database, name).await?;
+        if found.is_some() || !service_tables().iter().any(|table| table == name) {
+            return Ok(found);
+        }
+        self.look_for_services(tenant, database).await;
+        self.registered(tenant, database, name).await
+    }
+
+    async fn registered(
+        &self,
+        tenant: &str,
+        database: &str,
+        name: &str,
+    ) -> Result<Option<Collection>, CollectionError> {
         let row = sqlx::query_as!(
             Row,
             r#"
@@ -287,6 +304,7 @@ impl Database {
         limit: Option<u32>,
         offset: u32,
     ) -> Result<Vec<Collection>, CollectionError> {
+        self.look_for_services(tenant, database).await;
         let mut rows = sqlx::query_as!(
             Row,
             r#"
@@ -321,6 +339,7 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn count_collections(&self, tenant: &str, database: &str) -> Result<u64, CollectionError> {
+        self.look_for_services(tenant, database).await;
         let count = sqlx::query_scalar!(
             r#"
             select count(*) as "count!"

@@ -9,8 +9,8 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
+        error::StatementContext as _,
         jobs::now,
-        relations::has_table,
         sql::{self, collections::add_collection_columns},
         unnamed::on,
     },
@@ -18,12 +18,38 @@ use crate::{
 
 const OPERATION: &str = "register a collection";
 
+/// How long a service waits at most until its table can be changed.
+const SERVICE_WAITS: &str = "500ms";
+
 /// Removes the collection of a table that was dropped.
 pub(crate) async fn unregister(connection: &mut PgConnection, table: &str) -> sqlx::Result<()> {
     sqlx::query!("delete from chroma_collections where table_name = $1", table)
         .execute(on(connection))
         .await?;
     Ok(())
+}
+
+/// Whether this role may add the columns of collections to `table`, if they are missing, and write to the registry.
+async fn may_register(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
+    let allowed = sqlx::query_scalar!(
+        r#"
+        select (
+            pg_has_role(relowner, 'usage')
+            or (
+                select count(*) = 2
+                from pg_attribute
+                where attrelid = pg_class.oid and attname in ('position', 'is_escaped') and not attisdropped
+            )
+        ) and (
+            select bool_and(has_table_privilege(name, 'select') and has_table_privilege(name, 'insert'))
+            from unnest(array['chroma_tenants', 'chroma_databases', 'chroma_collections']) as name
+        ) and has_sequence_privilege('chroma_positions', 'usage') as "allowed!"
+        from pg_class
+        where oid = to_regclass(quote_ident($1))
+        "#,
+        table
+    );
+    Ok(allowed.fetch_optional(on(connection)).await?.unwrap_or_default())
 }
 
 /// A row of the registry.
@@ -101,35 +127,79 @@ impl Entry<'_> {
 }
 
 impl Database {
-    /// Registers the collections of the services whose tables exist, so that Chroma clients see the same records.
+    /// Registers the collections of the services whose tables exist, so that Chroma clients see the same records: a service
+    /// may make its table at any time. Does nothing where they are registered, or their names are taken.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the database fails, or a table is in use for too long.
     pub async fn register_services(&self) -> Result<(), CollectionError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let unregistered = sqlx::query_scalar!(
+            r#"
+            select given.name as "name!"
+            from unnest($1::text[]) given (name)
+            where to_regclass(quote_ident(given.name)) is not null
+                and not exists (select from chroma_collections where table_name = given.name)
+                and not exists (
+                    select from chroma_collections taken
+                    where taken.database_id = $2 and taken.name = given.name
+                )
+            "#,
+            &service_tables(),
+            Uuid::nil()
+        )
+        .fetch_all(self)
+        .await
+        .map_err(failing(OPERATION))?;
         for table in Service::ALL.map(Table::of) {
-            if !has_table(&mut transaction, &table.name).await.map_err(failing(OPERATION))? {
-                continue;
-            }
-            let entry = Entry {
-                id: Uuid::new_v5(&Uuid::nil(), table.name.as_bytes()),
-                names: (DEFAULT_TENANT, DEFAULT_DATABASE, &table.name),
-                metadata: Some(r#"{"hnsw:space": "cosine"}"#),
-            };
-            if !entry.add(&mut transaction, &table).await.map_err(failing(OPERATION))? {
-                log::warn!("another collection has the name `{}` of a service's", table.name);
+            if unregistered.contains(&table.name) {
+                self.register_service(&table).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn register_service(&self, table: &Table) -> Result<(), CollectionError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        if !may_register(&mut transaction, &table.name).await.map_err(failing(OPERATION))? {
+            log::warn!("table `{}` is not served to Chroma clients: this role may not change it", table.name);
+            return Ok(());
+        }
+        // While the columns are added, the service waits.
+        sqlx::query!("select set_config('lock_timeout', $1, true) as timeout", SERVICE_WAITS)
+            .fetch_one(on(&mut transaction))
+            .await
+            .map_err(failing(OPERATION))?;
+        let entry = Entry {
+            id: Uuid::new_v5(&Uuid::nil(), table.name.as_bytes()),
+            names: (DEFAULT_TENANT, DEFAULT_DATABASE, &table.name),
+            metadata: Some(r#"{"hnsw:space": "cosine"}"#),
+        };
+        if !entry.add(&mut transaction, table).await.map_err(failing(OPERATION))? {
+            log::warn!("another collection has the name `{}` of a service's", table.name);
+        }
         transaction.commit().await.map_err(failing(OPERATION))
+    }
+
+    /// [`Self::register_services`] before the collections of a database are read. Without it, they are still right but for
+    /// those of the services.
+    pub(super) async fn look_for_services(&self, tenant: &str, database: &str) {
+        if (tenant, database) == (DEFAULT_TENANT, DEFAULT_DATABASE)
+            && let Err(error) = self.register_services().await
+        {
+            log::warn!(
+                "the collections of the services cannot be registered: {}",
+                records::error_chain(&error)
+            );
+        }
     }
 }
 
 impl Database {
-    /// The tables of collections that have at least about `rows` rows, for the upkeep of their indexes.
+    /// The tables of collections, the largest first, at most `most` of them.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn grown_collections(&self, rows: u32) -> Result<Vec<Table>, Error> {
+    pub async fn largest_collections(&self, most: u32) -> Result<Vec<Table>, Error> {
         const OPERATION: &str = "list the tables of collections";
         let found = self.if_table_exists("chroma_collections", OPERATION, async |connection| {
             sqlx::query!(
@@ -138,13 +208,10 @@ impl Database {
                 from chroma_collections
                 join pg_class on pg_class.oid = to_regclass(quote_ident(table_name))
                 where definition is not null
-                    and (
-                        reltuples >= $1::real
-                        or pg_relation_size(pg_class.oid) >= $1::real * (least(4 * dimension, 2000) + 100)
-                    )
-                order by table_name
+                order by pg_table_size(pg_class.oid) desc, table_name
+                limit $1
                 "#,
-                rows as f32
+                i64::from(most)
             )
             .fetch_all(on(connection))
             .await
@@ -153,6 +220,47 @@ impl Database {
             Table::from_definition(name, &serde_json::from_str(definition).ok()?)
         };
         Ok(found.await?.into_iter().filter_map(|row| table(row.table_name, &row.definition)).collect())
+    }
+
+    /// The table of a collection, if one has a table `name`.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn collection_table(&self, name: &str) -> Result<Option<Table>, Error> {
+        const OPERATION: &str = "look for the table of a collection";
+        let found = self.if_table_exists("chroma_collections", OPERATION, async |connection| {
+            sqlx::query_scalar!(
+                r#"select definition as "definition!" from chroma_collections where table_name = $1 and definition is not null"#,
+                name
+            )
+            .fetch_all(on(connection))
+            .await
+        });
+        let table = |definition: &String| {
+            Table::from_definition(name.to_owned(), &serde_json::from_str(definition).ok()?)
+        };
+        Ok(found.await?.first().and_then(table))
+    }
+
+    /// Those of `tables` that exist, the largest first, at most `most` of them.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn largest_tables(&self, tables: &[String], most: u32) -> Result<Vec<String>, Error> {
+        sqlx::query_scalar!(
+            r#"
+            select given.name as "name!"
+            from unnest($1::text[]) given (name)
+            join pg_class on pg_class.oid = to_regclass(quote_ident(given.name))
+            order by pg_table_size(pg_class.oid) desc, given.name
+            limit $2
+            "#,
+            tables,
+            i64::from(most)
+        )
+        .fetch_all(self)
+        .await
+        .during("list the largest tables")
     }
 }
 

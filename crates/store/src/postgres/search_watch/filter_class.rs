@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::storage::Selection;
+use crate::storage::{RecordFilter, Selection};
 
 /// How the searched records are filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,26 @@ impl FilterClass {
             (None, _) => Self::None,
             (Some(class), None) => class,
             (Some(_), Some(_)) => Self::Several,
+        }
+    }
+
+    /// The class of searches of a collection with `filter`.
+    pub(crate) fn of_filter(filter: Option<&RecordFilter>) -> Self {
+        fn parts(filter: &RecordFilter) -> (bool, bool) {
+            match filter {
+                RecordFilter::Key { .. } => (true, false),
+                RecordFilter::Document(_) => (false, true),
+                RecordFilter::And(filters) | RecordFilter::Or(filters) => {
+                    let both = |all: (bool, bool), one: (bool, bool)| (all.0 || one.0, all.1 || one.1);
+                    filters.iter().map(parts).fold((false, false), both)
+                }
+            }
+        }
+        match filter.map(parts) {
+            None => Self::None,
+            Some((true, true)) => Self::Several,
+            Some((false, true)) => Self::Text,
+            Some((_, false)) => Self::Metadata,
         }
     }
 

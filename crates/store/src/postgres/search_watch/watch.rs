@@ -4,12 +4,16 @@
 //! and a short lock.
 
 use std::{
-    collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{HashMap, VecDeque},
+    mem::size_of,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use records::{Embedding, Service, lock::Mutex, timestamp};
+use records::{Embedding, lock::Mutex, timestamp};
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::{
@@ -18,8 +22,13 @@ use super::{
 };
 use crate::storage::{Scan, Selection};
 
-/// Maximum number of samples for each service and class: 1.5 kB each, 2 MB in total. The oldest are discarded.
+/// Maximum number of samples for each table and class: 1.5 kB each. The oldest are discarded.
 const MOST_KEPT: usize = 64;
+/// Maximum bytes of the vectors of all samples.
+const MOST_KEPT_BYTES: usize = 4 << 20;
+/// Maximum tables: the counters of each take up to 20 kB, and each is a label of metrics. Beyond it, the one that has not been
+/// searched for the longest time is forgotten.
+const MOST_TABLES: usize = 200;
 /// At least one search in this time is sampled, so that there are samples of classes that are rarely searched.
 const KEPT_AT_LEAST_EVERY: Duration = Duration::from_secs(20);
 
@@ -28,11 +37,26 @@ const KEPT_AT_LEAST_EVERY: Duration = Duration::from_secs(20);
 pub struct SearchWatch {
     sample_rate: f64,
     began: Instant,
-    /// By service, then by class.
-    cells: Box<[[Cell; FilterClass::ALL.len()]; Service::ALL.len()]>,
+    /// The searched tables. Shared by the searches and the reader; locked briefly.
+    tables: Mutex<HashMap<String, Arc<TableCells>>>,
+    /// How many tables were added.
+    added: AtomicU64,
+    /// Bytes of the vectors of all samples.
+    kept_bytes: AtomicUsize,
 }
 
-/// The counters of one service and class.
+/// The counters of a table.
+#[derive(Debug)]
+struct TableCells {
+    /// Differs if the table was forgotten meanwhile.
+    number: u64,
+    /// When it was last searched, in milliseconds since the start.
+    last_ms: AtomicU64,
+    /// By class; created by its first search.
+    cells: [OnceLock<Box<Cell>>; FilterClass::ALL.len()],
+}
+
+/// The counters of one table and class.
 #[derive(Debug)]
 struct Cell {
     searches: AtomicU64,
@@ -50,8 +74,10 @@ struct Cell {
 /// A search that has just finished.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SearchNote<'a> {
-    pub(crate) service: Service,
-    pub(crate) selection: &'a Selection,
+    pub(crate) table: &'a str,
+    pub(crate) filter_class: FilterClass,
+    /// The filter, if the search can be replayed.
+    pub(crate) selection: Option<&'a Selection>,
     pub(crate) embedding: &'a Embedding,
     pub(crate) wanted: u32,
     pub(crate) returned: usize,
@@ -76,11 +102,13 @@ pub struct SampledSearch {
     pub latency: Duration,
 }
 
-/// The searches of one service and class since the process started.
+/// The searches of one table and class since the process first searched it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchTotals {
-    /// The service.
-    pub service: Service,
+    /// The table.
+    pub table: String,
+    /// Differs from that of an earlier copy if the counts began anew.
+    pub series: u64,
     /// The class of their filters.
     pub filter_class: FilterClass,
     /// Number of searches.
@@ -97,42 +125,72 @@ pub struct SearchTotals {
 
 impl SearchWatch {
     /// A watch that samples the share `sample_rate` (0 to 1) of the searches, and at least three a minute of each
-    /// service and class; none with a share of 0.
+    /// table and class; none with a share of 0.
     pub fn new(sample_rate: f64) -> Self {
-        let cell = |_| Cell {
-            searches: AtomicU64::new(0),
-            wanted: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
-            scans: std::array::from_fn(|_| AtomicU64::new(0)),
-            latencies: LatencyCounter::new(),
-            last_kept_ms: AtomicU64::new(0),
-            kept: Mutex::new(VecDeque::new()),
-        };
-        let cells = Box::new(std::array::from_fn(|_| std::array::from_fn(cell)));
-        Self { sample_rate, began: Instant::now(), cells }
+        Self {
+            sample_rate,
+            began: Instant::now(),
+            tables: Mutex::default(),
+            added: AtomicU64::new(0),
+            kept_bytes: AtomicUsize::new(0),
+        }
     }
 
     /// Counts a search and samples it if it is selected.
     pub(crate) fn note(&self, note: &SearchNote<'_>) {
-        let filter_class = FilterClass::of(note.selection);
-        let cell = self.cell(note.service, filter_class);
+        let table = self.table(note.table);
+        let cell = table.cells[note.filter_class as usize].get_or_init(|| Box::new(Cell::new()));
         let number = cell.searches.fetch_add(1, Ordering::Relaxed);
         cell.wanted.fetch_add(note.wanted.into(), Ordering::Relaxed);
         cell.returned.fetch_add(note.returned as u64, Ordering::Relaxed);
         cell.scans[note.scan as usize].fetch_add(1, Ordering::Relaxed);
         cell.latencies.add(note.latency);
-        if self.is_kept(cell, number) {
-            cell.keep(note);
+        if let Some(selection) = note.selection
+            && self.is_kept(cell, number)
+        {
+            self.keep(cell, note, selection);
         }
+    }
+
+    /// The counters of a table.
+    fn table(&self, name: &str) -> Arc<TableCells> {
+        let now = self.elapsed_ms();
+        let mut tables = self.tables.lock();
+        if let Some(table) = tables.get(name) {
+            table.last_ms.store(now, Ordering::Relaxed);
+            return Arc::clone(table);
+        }
+        if tables.len() >= MOST_TABLES {
+            let oldest = tables.iter().min_by_key(|(_, table)| table.last_ms.load(Ordering::Relaxed));
+            if let Some(forgotten) =
+                oldest.map(|(name, _)| name.clone()).and_then(|name| tables.remove(&name))
+            {
+                for cell in forgotten.cells.iter().filter_map(OnceLock::get) {
+                    self.take(cell);
+                }
+            }
+        }
+        let table = Arc::new(TableCells {
+            number: self.added.fetch_add(1, Ordering::Relaxed),
+            last_ms: AtomicU64::new(now),
+            cells: std::array::from_fn(|_| OnceLock::new()),
+        });
+        tables.insert(name.to_owned(), Arc::clone(&table));
+        table
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).expect("no process runs that long")
     }
 
     fn is_kept(&self, cell: &Cell, number: u64) -> bool {
         if self.sample_rate <= 0.0 {
             return false;
         }
-        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).expect("no process runs that long");
+        let elapsed_ms = self.elapsed_ms();
         let last = cell.last_kept_ms.load(Ordering::Relaxed);
-        let is_overdue = last == 0 || Duration::from_millis(elapsed_ms + 1 - last) >= KEPT_AT_LEAST_EVERY;
+        let is_overdue =
+            last == 0 || Duration::from_millis((elapsed_ms + 1).saturating_sub(last)) >= KEPT_AT_LEAST_EVERY;
         let is_kept = is_overdue || share_of(number) < self.sample_rate;
         if is_kept {
             // Two concurrent searches may both be sampled, which is harmless.
@@ -141,57 +199,97 @@ impl SearchWatch {
         is_kept
     }
 
-    /// The counts of each service and class that was searched.
+    fn keep(&self, cell: &Cell, note: &SearchNote<'_>, selection: &Selection) {
+        let bytes = bytes_of(note.embedding);
+        if self.kept_bytes.load(Ordering::Relaxed) + bytes > MOST_KEPT_BYTES {
+            return;
+        }
+        let now = OffsetDateTime::now_utc();
+        let sample = SampledSearch {
+            searched_at: timestamp::to_microseconds(PrimitiveDateTime::new(now.date(), now.time())),
+            selection: selection.clone(),
+            embedding: note.embedding.clone(),
+            wanted: note.wanted,
+            returned: u32::try_from(note.returned).unwrap_or(u32::MAX),
+            latency: note.latency,
+        };
+        let mut kept = cell.kept.lock();
+        if kept.len() == MOST_KEPT
+            && let Some(oldest) = kept.pop_front()
+        {
+            self.kept_bytes.fetch_sub(bytes_of(&oldest.embedding), Ordering::Relaxed);
+        }
+        self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+        kept.push_back(sample);
+    }
+
+    /// The counts of each table and class that was searched, by name.
     pub fn totals(&self) -> Vec<SearchTotals> {
         let mut totals = Vec::new();
-        for service in Service::ALL {
-            for filter_class in FilterClass::ALL {
-                let cell = self.cell(service, filter_class);
-                let searches = cell.searches.load(Ordering::Relaxed);
-                if searches > 0 {
-                    totals.push(SearchTotals {
-                        service,
-                        filter_class,
-                        searches,
-                        wanted: cell.wanted.load(Ordering::Relaxed),
-                        returned: cell.returned.load(Ordering::Relaxed),
-                        scans: cell.scans.each_ref().map(|count| count.load(Ordering::Relaxed)),
-                        latencies: cell.latencies.read(),
-                    });
-                }
+        for (name, table) in self.searched() {
+            for (filter_class, cell) in FilterClass::ALL.into_iter().zip(&table.cells) {
+                let Some(cell) = cell.get() else { continue };
+                totals.push(SearchTotals {
+                    table: name.clone(),
+                    series: table.number,
+                    filter_class,
+                    searches: cell.searches.load(Ordering::Relaxed),
+                    wanted: cell.wanted.load(Ordering::Relaxed),
+                    returned: cell.returned.load(Ordering::Relaxed),
+                    scans: cell.scans.each_ref().map(|count| count.load(Ordering::Relaxed)),
+                    latencies: cell.latencies.read(),
+                });
             }
         }
         totals
     }
 
-    /// Takes the samples of `service`, oldest first.
-    pub fn take_samples(&self, service: Service, filter_class: FilterClass) -> Vec<SampledSearch> {
-        let mut kept = self.cell(service, filter_class).kept.lock();
-        kept.drain(..).collect()
+    /// Takes the samples of each table and class, oldest first.
+    pub fn take_samples(&self) -> Vec<((String, FilterClass), Vec<SampledSearch>)> {
+        let mut samples = Vec::new();
+        for (name, table) in self.searched() {
+            for (filter_class, cell) in FilterClass::ALL.into_iter().zip(&table.cells) {
+                let Some(cell) = cell.get() else { continue };
+                samples.push(((name.clone(), filter_class), self.take(cell)));
+            }
+        }
+        samples.retain(|(_, samples)| !samples.is_empty());
+        samples
     }
 
-    fn cell(&self, service: Service, filter_class: FilterClass) -> &Cell {
-        &self.cells[service as usize][filter_class as usize]
+    fn take(&self, cell: &Cell) -> Vec<SampledSearch> {
+        let taken: Vec<SampledSearch> = cell.kept.lock().drain(..).collect();
+        let bytes = taken.iter().map(|sample| bytes_of(&sample.embedding)).sum();
+        self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        taken
+    }
+
+    /// The tables by name.
+    fn searched(&self) -> Vec<(String, Arc<TableCells>)> {
+        let tables = self.tables.lock();
+        let mut tables: Vec<_> =
+            tables.iter().map(|(name, table)| (name.clone(), Arc::clone(table))).collect();
+        tables.sort_by(|one, other| one.0.cmp(&other.0));
+        tables
     }
 }
 
 impl Cell {
-    fn keep(&self, note: &SearchNote<'_>) {
-        let now = OffsetDateTime::now_utc();
-        let sample = SampledSearch {
-            searched_at: timestamp::to_microseconds(PrimitiveDateTime::new(now.date(), now.time())),
-            selection: note.selection.clone(),
-            embedding: note.embedding.clone(),
-            wanted: note.wanted,
-            returned: u32::try_from(note.returned).expect("it is within the limit"),
-            latency: note.latency,
-        };
-        let mut kept = self.kept.lock();
-        if kept.len() == MOST_KEPT {
-            kept.pop_front();
+    fn new() -> Self {
+        Self {
+            searches: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            returned: AtomicU64::new(0),
+            scans: std::array::from_fn(|_| AtomicU64::new(0)),
+            latencies: LatencyCounter::new(),
+            last_kept_ms: AtomicU64::new(0),
+            kept: Mutex::new(VecDeque::new()),
         }
-        kept.push_back(sample);
     }
+}
+
+fn bytes_of(embedding: &Embedding) -> usize {
+    embedding.dimension() * size_of::<f32>()
 }
 
 /// A pseudo-random number below 1 for each search (SplitMix64), so that periodic searches do not bias the sample.
@@ -208,8 +306,9 @@ mod tests {
 
     fn note(watch: &SearchWatch, selection: &Selection, number: u16) {
         watch.note(&SearchNote {
-            service: Service::Query,
-            selection,
+            table: "queries",
+            filter_class: FilterClass::of(selection),
+            selection: Some(selection),
             embedding: &Embedding::from(vec![f32::from(number)]),
             wanted: 10,
             returned: 7,
@@ -219,7 +318,8 @@ mod tests {
     }
 
     fn kept(watch: &SearchWatch, filter_class: FilterClass) -> Vec<f32> {
-        let samples = watch.take_samples(Service::Query, filter_class);
+        let cells = watch.table("queries");
+        let samples = cells.cells[filter_class as usize].get().map_or_else(Vec::new, |cell| watch.take(cell));
         samples.iter().map(|sample| sample.embedding.as_slice()[0]).collect()
     }
 
@@ -261,5 +361,33 @@ mod tests {
         let off = SearchWatch::new(0.0);
         (0..100).for_each(|number| note(&off, &Selection::default(), number));
         assert_eq!((kept(&off, FilterClass::None).len(), off.totals()[0].searches), (0, 100));
+    }
+
+    #[test]
+    fn many_tables_and_large_vectors_take_bounded_memory() {
+        let watch = SearchWatch::new(1.0);
+        let (all, large) = (Selection::default(), Embedding::from(vec![1.0; 16_000]));
+        for number in 0..3 * MOST_TABLES {
+            watch.note(&SearchNote {
+                table: &format!("file_{number:04}"),
+                filter_class: FilterClass::None,
+                selection: Some(&all),
+                embedding: &large,
+                wanted: 1,
+                returned: 1,
+                scan: Scan::Exact,
+                latency: Duration::from_millis(1),
+            });
+        }
+        let totals = watch.totals();
+        assert_eq!(totals.len(), MOST_TABLES);
+        let kept: usize = watch.take_samples().iter().map(|(_, samples)| samples.len()).sum();
+        assert!((1..=MOST_KEPT_BYTES / 64_000).contains(&kept), "{kept}");
+        assert_eq!(watch.kept_bytes.load(Ordering::Relaxed), 0);
+        // A table that was forgotten is counted anew, as another series.
+        let first = totals.first().map(|total| (total.table.clone(), total.series));
+        let (name, series) = first.expect("there are some");
+        watch.tables.lock().remove(&name);
+        assert_ne!(watch.table(&name).number, series);
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     postgres::{
-        search_watch::SearchNote,
+        search_watch::{FilterClass, SearchNote},
         sql::service::{self as statements, Measured},
         vector_index::{self, Filtering, SearchedIndex},
     },
@@ -43,8 +43,9 @@ impl PostgresStorage {
         };
         if let Some(watch) = self.database.search_watch() {
             watch.note(&SearchNote {
-                service: self.service(),
-                selection,
+                table: &self.table.name,
+                filter_class: FilterClass::of(selection),
+                selection: Some(selection),
                 embedding,
                 wanted: limit,
                 returned: rows.len(),
