@@ -99,7 +99,7 @@ async fn number_of_watched_collections_is_bounded() {
         .execute(&format!(
             "do $$ begin
                 for n in 1..300 loop
-                    execute format('create table many_%s (like {large} including defaults)', n);
+                    execute format('create table many_%s (like {large} including all)', n);
                     insert into chroma_collections
                         (id, database_id, name, dimension, space, table_name, definition, created_at)
                     select gen_random_uuid(), database_id, 'many_' || n, dimension, space, 'many_' || n, definition,
