@@ -52,7 +52,7 @@ pub fn gateway(
     };
     let of_service = |of: &Upstream| {
         let own = routes::prefixes(of.service).into_iter().map(|prefix| (prefix, Kind::Routes));
-        let pages = console::prefixes(of.service).into_iter().map(|prefix| (prefix, Kind::Pages));
+        let pages = console::prefixes(of.service).map(|prefix| (prefix, Kind::Pages));
         (passage(of.service.as_str(), &of.url), own.chain(pages).collect::<Vec<_>>())
     };
     let of_chroma = |url| (passage("chroma", url), vec![(routes::CHROMA.to_owned(), Kind::Routes)]);
