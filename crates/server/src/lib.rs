@@ -43,7 +43,7 @@ pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origin
 pub use embedding::EmbeddingModel;
 pub use gateway::gateway;
 pub use listener::{ConnectionLimits, Listener, ListenerError};
-pub use metrics::{MaintenanceMetrics, ObservedTable, PoolProbe, PoolState, Probes};
+pub use metrics::{MaintenanceMetrics, ObservedTable, PoolProbe, PoolState, Probes, ShownSetting};
 pub use process::Process;
 pub use remote::RemoteService;
 pub use routes::{chroma, services};

@@ -13,6 +13,7 @@ use prometheus_client::{
 };
 
 pub use self::maintenance::{MaintenanceMetrics, ObservedTable};
+use serde::Serialize;
 use store::postgres::Database;
 
 use crate::{searches::SearchProbe, supervisor::Supervisor};
@@ -58,6 +59,19 @@ pub struct Probes {
     pub supervisor: Supervisor,
     /// The history of searches that the console shows, if there is a database.
     pub database: Option<Database>,
+    /// The settings that the console shows.
+    pub settings: Vec<ShownSetting>,
+}
+
+/// A setting in force.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownSetting {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value, masked if it is secret; `None` if it has none.
+    pub value: Option<String>,
+    /// Where the value is from.
+    pub origin: Option<String>,
 }
 
 /// The metrics of a process.

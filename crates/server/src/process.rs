@@ -11,7 +11,7 @@ use crate::{
     answer::ApiError,
     config::ServerConfig,
     large_workers::LargeWorkers,
-    metrics::{MaintenanceMetrics, Metrics, Probes},
+    metrics::{MaintenanceMetrics, Metrics, Probes, ShownSetting},
     permit::Permit,
     readers::{RELEASED_WITHIN, Readers, Reading},
     request::BodyMemory,
@@ -37,6 +37,7 @@ pub struct Process {
     observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
     pub(crate) database: Option<Database>,
+    pub(crate) settings: Vec<ShownSetting>,
     /// Those who use the console.
     pub(crate) sessions: Sessions,
     /// A permit per concurrent request.
@@ -77,6 +78,7 @@ impl Process {
             metrics,
             searches: probes.searches,
             database: probes.database,
+            settings: probes.settings,
             permits,
             streams,
             supervisor: probes.supervisor,

@@ -213,6 +213,7 @@ impl Served {
             searches: Some(searches()),
             supervisor: supervisor.clone(),
             database: Some(database.clone()),
+            settings: Vec::new(),
         };
         let process = Process::new(config, probes);
         let observer = process.observer();

@@ -39,7 +39,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
 }
 
 /// The origin of the value; `None` if there is no value.
-fn origin(setting: &Setting) -> Option<String> {
+pub(super) fn origin(setting: &Setting) -> Option<String> {
     Some(match &setting.origin {
         Origin::Flag => "flag".to_owned(),
         Origin::Environment => "environment".to_owned(),
@@ -52,6 +52,6 @@ fn origin(setting: &Setting) -> Option<String> {
 }
 
 /// The current value; `None` if the setting is not set and has no default.
-fn shown(setting: &Setting) -> Option<String> {
+pub(super) fn shown(setting: &Setting) -> Option<String> {
     setting.value.as_deref().map(|value| setting.row.shown(value))
 }

@@ -22,6 +22,7 @@ mod plot;
 mod records;
 mod runs;
 mod section;
+mod settings;
 mod sign_in;
 mod text;
 mod view;
@@ -108,6 +109,7 @@ impl Console {
         Router::new()
             .route("/", get(home::show))
             .route("/console", get(home::moved))
+            .route(&Section::Settings.path(), get(settings::show))
             .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
             .route(SIGN_OUT, post(sign_in::sign_out))
             .route(&format!("{ASSETS}{{name}}"), get(assets::asset))

@@ -19,12 +19,14 @@ pub(crate) enum Section {
     Runs,
     /// Comparisons of models.
     Compare,
+    /// Settings.
+    Settings,
 }
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Home, Self::Queries, Self::Metrics, Self::Outputs, Self::Runs, Self::Compare];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Home, Self::Queries, Self::Metrics, Self::Outputs, Self::Runs, Self::Compare, Self::Settings];
 
     /// Its name.
     pub(crate) fn title(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Section {
             Self::Outputs => "Outputs",
             Self::Runs => "Runs",
             Self::Compare => "Compare",
+            Self::Settings => "Settings",
         }
     }
 
@@ -47,13 +50,14 @@ impl Section {
             Self::Outputs => format!("/console/{}", Outputs::PATH),
             Self::Runs => "/console/runs".to_owned(),
             Self::Compare => "/console/compare".to_owned(),
+            Self::Settings => "/console/settings".to_owned(),
         }
     }
 
     /// The service whose data it shows; `None` for the sections of every process.
     pub(crate) fn service(self) -> Option<Service> {
         match self {
-            Self::Home => None,
+            Self::Home | Self::Settings => None,
             Self::Queries => Some(Service::Query),
             Self::Metrics => Some(Service::Evaluation),
             Self::Outputs | Self::Runs | Self::Compare => Some(Service::Judge),

@@ -7,13 +7,14 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
     "/console/outputs",
     "/console/runs",
     "/console/compare",
+    "/console/settings",
     "/console/queries/new",
     "/console/outputs/new",
 ];

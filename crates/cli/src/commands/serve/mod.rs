@@ -23,7 +23,7 @@ use records::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
     ChromaApi, ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, Probes, Process,
-    Supervisor, TaskState, chroma, gateway, services,
+    ShownSetting, Supervisor, TaskState, chroma, gateway, services,
 };
 use store::postgres::{Database, Table, collection_records::Collections};
 use tokio::{
@@ -38,7 +38,7 @@ use self::{
     settings::{Role, Settings},
     storages::Opened,
 };
-use super::{search::open_model, warn_of_remarks};
+use super::{config, search::open_model, warn_of_remarks};
 use crate::{
     arguments::ServeArguments,
     configuration::{Configuration, MaintenanceSettings},
@@ -186,11 +186,21 @@ impl Serving {
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let served = settings.services();
+        let shown: Vec<ShownSetting> = configuration
+            .settings()
+            .iter()
+            .map(|setting| ShownSetting {
+                name: setting.row.name,
+                value: config::shown(setting),
+                origin: config::origin(setting),
+            })
+            .collect();
         let (mut search_monitor, supervisor) = (None, Supervisor::default());
         let (process, storages, model, runs) = if settings.has(Role::Chroma) {
             let storages = Opened::open_collections(configuration, &supervisor).await?;
             let pool = storages.database.as_ref().map(pool_probe);
-            let mut probes = Probes { pool, supervisor: supervisor.clone(), ..Probes::default() };
+            let mut probes =
+                Probes { pool, settings: shown, supervisor: supervisor.clone(), ..Probes::default() };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
             {
@@ -198,7 +208,7 @@ impl Serving {
             }
             (Process::new(config.clone(), probes), Some(storages), None, None)
         } else if served.is_empty() {
-            let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };
+            let probes = Probes { settings: shown, supervisor: supervisor.clone(), ..Probes::default() };
             (Process::new(config.clone(), probes), None, None, None)
         } else {
             let opened = with_sources(configuration, &served)?;
@@ -213,6 +223,7 @@ impl Serving {
                 searches: None,
                 supervisor: supervisor.clone(),
                 database: storages.database.clone(),
+                settings: shown,
             };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
