@@ -129,8 +129,8 @@ async fn malformed_requests_are_rejected_in_the_envelope() {
     assert_eq!(served.send(Method::POST, "/queries", &json_with_charset, Some(body)).await.status, 200);
 
     assert_eq!(
-        served.get("/api/v2/queries").await.message(404),
-        "no route `/api/v2/queries`: see /docs for the existing routes"
+        served.get("/api/v3/queries").await.message(404),
+        "no route `/api/v3/queries`: see /docs for the existing routes"
     );
     let refused = served.send(Method::PUT, "/api/v1/queries", &[], None).await;
     assert!(refused.message(405).contains("does not take PUT"), "{refused:?}");

@@ -27,7 +27,7 @@ async fn check_collections(url: &str) {
     let collections = format!("{DEFAULT}/collections");
     for (header, value) in [("x-chroma-token", KEY), ("authorization", "Bearer secret"), ("x-api-key", KEY)] {
         let answer = send(url, (Method::GET, &collections), &[(header, value)], None).await;
-        assert_eq!((answer.status, answer.json()), (200, json!([])), "{header}");
+        assert!(answer.status == 200 && answer.json().is_array(), "{header}: {answer:?}");
     }
     let created =
         send(url, (Method::POST, &collections), &TOKEN, Some(json!({"name": "articles"}))).await.json();

@@ -6,7 +6,7 @@ use records::{Embedding, Service};
 use store::postgres::{Database, Table, jobs::JobStatus, schema::TableState, vector_index::Observation};
 
 use super::{EmbeddingComparison, Examination, Examined, NotExamined, TableExamination, searches::measure};
-use crate::observe::{known_and, observe};
+use crate::observe::{known, known_and, observe};
 
 /// Statement time-out, so that an interactive user gets a result.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,9 +49,12 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
         });
     }
     let jobs = seen(database.jobs().await)?;
-    let collections = jobs.as_ref().map(drop).map_err(Clone::clone);
+    let of_jobs = jobs.as_deref().unwrap_or(&[]);
+    let all = seen(known_and(database, of_jobs, &[]).await)?;
+    let collections = jobs.as_ref().map(drop).and(all.as_ref().map(drop)).map_err(Clone::clone);
     let (mut tables, mut absent) = (Vec::new(), Vec::new());
-    for table in known_and(database, jobs.as_deref().unwrap_or(&[]), &[]).await? {
+    // Without the registry of collections, those of migrations.
+    for table in all.unwrap_or_else(|_| known(of_jobs)) {
         let misfits = match database.table_state(&table).await {
             Ok(TableState::Absent) => {
                 // Tables of undone migrations are expected to be absent.

@@ -67,16 +67,26 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
         });
     }
     if examination.collections.is_err() {
+        let lists = ["migration_jobs", "chroma_collections"];
+        let mut lists: Vec<&str> =
+            lists.into_iter().filter(|list| server.unreadable.iter().any(|one| one == list)).collect();
+        if lists.is_empty() {
+            lists.push("migration_jobs");
+        }
         findings.push(Finding {
             severity: Severity::Note,
             code: "not_seen",
             table: None,
             what: format!(
-                "not examined, because role `{}` may not read `migration_jobs`: tables of collections other \
-                    than the services'",
-                server.role
+                "not examined, because role `{}` may not read `{}`: tables of collections other than the services'",
+                server.role,
+                lists.join("` and `")
             ),
-            remedy: sql(format!("grant select on \"migration_jobs\" to {}", quoted(&server.role))),
+            remedy: sql(format!(
+                "grant select on {} to {}",
+                lists.iter().map(|list| quoted(list)).collect::<Vec<_>>().join(", "),
+                quoted(&server.role)
+            )),
         });
     }
     findings
