@@ -279,7 +279,7 @@ impl Home {
             html! {
                 @if is_empty(Service::Query) {
                     p { "Look around with sample data: " code { "panopticon demo" } ". Bring what you have:" }
-                    pre { "panopticon migrate CHROMA_DIRECTORY" }
+                    pre { "panopticon migrate query --from CHROMA_DIRECTORY" }
                     (step("1.", "Add queries", Some("/console/queries/new"),
                         "curl localhost:8000/api/v1/queries -H 'content-type: application/json' \\\n    -d '{\"query\": \"How does nuclear fusion work?\", \"theme\": \"physics\"}'"))
                 }
