@@ -113,13 +113,13 @@ impl Contest {
                 let answer: Value = serde_json::from_slice(&answer).map_err(|error| error.to_string())?;
                 let found = answer["ids"][0].as_array().into_iter().flatten().filter_map(Value::as_str);
                 let found: Vec<usize> = found.filter_map(number).collect();
-                recalls.lock().expect("nobody panics").push(records.recall(question, &found));
+                recalls.lock().expect("no thread panics").push(records.recall(question, &found));
                 Ok(())
             }
         })
         .await;
         ensure!(load.failures.is_empty(), "a search failed: {:?}", load.failures.first());
-        let recalls = sums.lock().expect("nobody panics");
+        let recalls = sums.lock().expect("no thread panics");
         Ok(recalls.iter().sum::<f64>() / recalls.len() as f64)
     }
 

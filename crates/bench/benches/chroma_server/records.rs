@@ -11,7 +11,7 @@ pub(super) const LIMIT: usize = 10;
 pub(super) const QUESTIONS: usize = 300;
 /// Records per cluster, on average.
 const CLUSTER: usize = 100;
-/// The vectors are on a plane of so many dimensions, plus some noise, as those of models of language roughly are.
+/// The vectors are on a plane with this number of dimensions, plus noise, roughly like embeddings of texts.
 const LATENT: usize = 32;
 /// Two similarities this close are a tie: sums in a different order differ by as much.
 const TIE: f32 = 2e-6;

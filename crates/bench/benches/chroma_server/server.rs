@@ -41,6 +41,7 @@ impl ChromaServer {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("failed to run {name}"))?;
         // reqwest needs a provider even for plain HTTP. An earlier server may have installed it.
+        // It fails if one is installed already.
         rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(2)).build()?;
         let endpoint =
@@ -108,6 +109,7 @@ impl ChromaServer {
 impl Drop for ChromaServer {
     fn drop(&mut self) {
         // It may have ended already.
+        // It may have ended.
         self.child.kill().ok();
         self.child.wait().ok();
     }

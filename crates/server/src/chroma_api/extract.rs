@@ -66,6 +66,7 @@ fn malformed(error: &serde_json::Error) -> Refusal {
 fn is_json(request: &Request) -> bool {
     // Clients before 1.0 declare none, and Chroma takes their bodies as JSON.
     let Some(media_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    // A media type that is no text is not JSON's.
     let essence = media_type.to_str().ok().and_then(|found| found.split(';').next()).unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

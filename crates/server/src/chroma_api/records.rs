@@ -190,6 +190,7 @@ pub(super) async fn get(
 ) -> Answered<Response> {
     let filter = conditions::read(get.r#where.as_ref(), get.where_document.as_ref())?;
     let (collections, selection) = (&served.api.collections, &RecordSelection { ids: get.ids, filter });
+    // Without an offset, from the first one.
     let (page, parts) = ((get.limit, get.offset.unwrap_or_default()), parts(&get.include));
     let read = |collection: Arc<Collection>| async move {
         check_selection(&collection, selection)?;

@@ -96,7 +96,7 @@ async fn cancel(
     Ok(Redirect::to(&run_link(progress.id)).into_response())
 }
 
-/// How to resume; an empty limit is none.
+/// How to resume; an empty field means no limit.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Resumption {
     #[serde(default)]

@@ -67,8 +67,8 @@ async fn address_of_all_services_serves_chroma_clients() {
 #[tokio::test]
 async fn gateway_forwards_to_a_separate_server_of_collections() {
     let api = Api::start_with(keyed(), Reset::Refused).await;
-    let nobody = HttpStub::start(|_| None);
-    let gateway = Gateway::before_all(&nobody.url(), Some(&api.url), keyed()).await;
+    let silent = HttpStub::start(|_| None);
+    let gateway = Gateway::before_all(&silent.url(), Some(&api.url), keyed()).await;
     check_collections(&gateway.url).await;
     let checks = gateway.send(Method::GET, "/ready", &[("x-api-key", KEY)], None).await.json();
     let is_ready = |name: &str| {
@@ -77,10 +77,10 @@ async fn gateway_forwards_to_a_separate_server_of_collections() {
     };
     assert_eq!((is_ready("chroma service"), is_ready("query service")), (json!(true), json!(false)));
 
-    let gateway = Gateway::before_all(&nobody.url(), Some(&nobody.url()), ServerConfig::default()).await;
+    let gateway = Gateway::before_all(&silent.url(), Some(&silent.url()), ServerConfig::default()).await;
     let answer = gateway.send(Method::GET, "/api/v2/version", &[], None).await;
     assert_eq!(error(&answer, 502).1, "the chroma service does not answer");
-    let without = Gateway::before_all(&nobody.url(), None, ServerConfig::default()).await;
+    let without = Gateway::before_all(&silent.url(), None, ServerConfig::default()).await;
     let answer = without.send(Method::GET, "/api/v2/version", &[], None).await;
     assert!(answer.message(404).starts_with("no route"), "{answer:?}");
 }

@@ -24,6 +24,7 @@ pub(in super::super) struct Bar {
 
 /// `bars`, and the table of their numbers.
 pub(in super::super) fn bars((title, unit): (&str, &str), bars: &[Bar]) -> Markup {
+    // Without bars, any length does.
     let most = bars.iter().map(|bar| bar.count).max().unwrap_or_default().max(1);
     let height = ROW * bars.len() as f64;
     let length = |count: u64| count as f64 / most as f64 * (WIDTH - LABELS - COUNTS);

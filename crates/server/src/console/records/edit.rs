@@ -234,7 +234,7 @@ impl Page for EditPage {
                 }
                 (self.fields())
                 div.actions { button type="submit" { "Save" } a href=(back) { "Cancel" } }
-                @if self.id.is_some() { p.note { "The id and the time of creation stay. A new text is embedded anew." } }
+                @if self.id.is_some() { p.note { "The id and the time of creation stay. A changed text gets a new embedding." } }
             }
         }
     }

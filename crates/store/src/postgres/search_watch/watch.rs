@@ -107,7 +107,7 @@ pub struct SampledSearch {
 pub struct SearchTotals {
     /// The table.
     pub table: String,
-    /// Differs from that of an earlier copy if the counts began anew.
+    /// Differs from that of an earlier copy if the counts started again at zero.
     pub series: u64,
     /// The class of their filters.
     pub filter_class: FilterClass,
@@ -384,7 +384,7 @@ mod tests {
         let kept: usize = watch.take_samples().iter().map(|(_, samples)| samples.len()).sum();
         assert!((1..=MOST_KEPT_BYTES / 64_000).contains(&kept), "{kept}");
         assert_eq!(watch.kept_bytes.load(Ordering::Relaxed), 0);
-        // A table that was forgotten is counted anew, as another series.
+        // A table that was forgotten starts again at zero, as another series.
         let first = totals.first().map(|total| (total.table.clone(), total.series));
         let (name, series) = first.expect("there are some");
         watch.tables.lock().remove(&name);
