@@ -13,7 +13,7 @@ use std::{
 use provision::{ChromaError, ChromaProgram, Consent, ManagedChroma, ManagedChromas};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use test_support::{HttpRequest, chroma_program, folder_digest, sample};
+use test_support::{HttpRequest, chroma_program, folder_digest, sample, write_script};
 
 /// Enough for a slow machine under load.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -163,11 +163,10 @@ fn missing_program_is_named_with_its_remedy() {
 #[test]
 fn server_that_does_not_start_reports_the_reason() {
     let fixture = Fixture::new();
-    fs::write(
-        fixture.folder.path().join("chroma"),
+    write_script(
+        &fixture.folder.path().join("chroma"),
         "#!/bin/sh\necho first; echo no such option >&2; exit 3\n",
-    )
-    .expect("the program is written");
+    );
     let error = fixture.start(Consent::Refused).expect_err("it ends at once");
     let text = error.to_string();
     assert!(text.contains("exit status: 3") && text.contains("first; no such option"), "{text}");

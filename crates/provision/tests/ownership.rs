@@ -13,6 +13,7 @@ use std::{
 use provision::{DataDir, Error, Server, ServerOptions, postgres::Binaries};
 use rustix::process::geteuid;
 use tempfile::TempDir;
+use test_support::write_script;
 
 use crate::Fixture;
 
@@ -43,9 +44,7 @@ impl Planted {
         let mark = top.path().join("mark");
         let script = format!("#!/bin/sh\ntouch '{}'\necho 'postgres (PostgreSQL) 18.6'\n", mark.display());
         for name in ["postgres", "psql", "initdb", "pg_ctl"] {
-            let path = data.join(PROGRAMS).join(name);
-            fs::write(&path, &script).expect("a file is made");
-            mode(&path, 0o755);
+            write_script(&data.join(PROGRAMS).join(name), &script);
         }
         Self { top, data }
     }

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -15,7 +14,7 @@ use provision::{Content, Wheel};
 use crate::{
     data_dir,
     http::{HttpAnswer, HttpRequest},
-    process::free_port,
+    process::{free_port, write_script},
 };
 
 /// The newest Chroma that we read.
@@ -83,8 +82,7 @@ pub fn chroma_program(folder: &Path) -> PathBuf {
         "#!/bin/sh\n[ \"$1\" = --version ] && exec echo chroma 1.5.9\nexec python3 -I -B -c '{COMMAND}' '{}' \"$@\"\n",
         package(&WHEEL).display()
     );
-    fs::write(&program, text).expect("the program is written");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the program gets its mode");
+    write_script(&program, &text);
     program
 }
 

@@ -36,6 +36,7 @@ pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
+pub use process::write_script;
 pub use python::python_packages;
 pub use run_mode::{count, not_permitted, skip};
 pub use shape::Shape;

@@ -126,3 +126,16 @@ pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// Writes the executable `script` to `path`. Another process writes it: in this one, a child that another test is just
+/// starting would inherit the open file, and running the script would fail with "Text file busy".
+pub fn write_script(path: &Path, script: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", r#"cat >"$1" && chmod 755 "$1""#, "sh"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    writer.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("the script is sent");
+    assert!(writer.wait().expect("sh can be waited for").success(), "{} is written", path.display());
+}
