@@ -122,9 +122,12 @@ pub fn services(
                 let records = Records::new(storage, model, process.clone());
                 pages = pages.merge(console::records_router::<Outputs>().with_state(records.clone()));
                 router = router.merge(Router::from(outputs()).with_state(records));
-                if let Some(runs) = runs {
-                    pages = pages.merge(judge_pages(runs, &process));
-                    router = router.merge(judge(runs, process));
+                match runs {
+                    Some(runs) => {
+                        pages = pages.merge(judge_pages(runs, &process));
+                        router = router.merge(judge(runs, process));
+                    }
+                    None => pages = pages.merge(console::without_runs()),
                 }
             }
         }

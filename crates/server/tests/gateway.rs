@@ -1,19 +1,18 @@
 //! The gateway in front of separate services.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
-use judge::runs::Shutdown;
 use records::Service;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use server::{Listener, Probes, Process, ServerConfig, Upstream, gateway};
+use server::{Probes, Process, ServerConfig, Upstream, gateway};
 use test_support::{HttpAnswer, HttpStub};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::served::{Answer, Served, TIMES, client, send_to};
+use crate::served::{Answer, Served, client, listen, send_to};
 
 /// A gateway that forwards everything to `url`.
 pub(crate) struct Gateway {
@@ -35,11 +34,7 @@ impl Gateway {
         let upstreams = Service::ALL.map(|service| Upstream { service, url: url.to_owned() });
         let process = Process::new(config, Probes::default());
         let router = gateway(&upstreams, chroma, &client(), &process);
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
-        let url = format!("http://{}", listener.address());
-        // Aborted with the test's runtime.
-        tokio::spawn(listener.serve(router, Shutdown::default(), TIMES));
-        Self { url, process }
+        Self { url: listen(router).await, process }
     }
 
     pub(crate) async fn send(

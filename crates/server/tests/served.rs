@@ -315,6 +315,15 @@ impl Served {
     }
 }
 
+/// Serves `router` at a free port until the test ends, and returns its URL.
+pub(crate) async fn listen(router: axum::Router) -> String {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+    let url = format!("http://{}", listener.address());
+    // Aborted with the test's runtime.
+    tokio::spawn(listener.serve(router, Shutdown::default(), TIMES));
+    url
+}
+
 pub(crate) async fn send_to(
     client: &reqwest::Client,
     url: &str,

@@ -1,5 +1,6 @@
 //! Comparisons of models by the judges' results.
 
+use ::records::Service;
 use axum::{Router, extract::State, response::Response, routing::get};
 use judge::{
     outcome::Counts,
@@ -13,16 +14,18 @@ use store::postgres::ResultSelection;
 
 use super::{
     Section,
-    filters::{Filters, link},
+    filters::Filters,
     layout,
     page::Page,
     plot::{Estimate, forest},
+    records::record,
     text,
     view::View,
 };
 use crate::{
     answer::ApiError,
     handlers::summaries::summarized,
+    request::Both,
     results::Results,
     wire::{
         ComparisonResponse, MethodParameters, PairResponse, Repeats, ResultFilters, ScoresResponse,
@@ -74,10 +77,9 @@ struct Regression {
 async fn show(
     view: View,
     State(results): State<Results>,
-    Filters(filters): Filters<Compared>,
-    Filters(selected): Filters<ResultFilters>,
-    Filters(parameters): Filters<MethodParameters>,
+    Filters(parameters): Filters<Both<Both<Compared, ResultFilters>, MethodParameters>>,
 ) -> Result<Response, ApiError> {
+    let Both(Both(filters, selected), parameters) = parameters;
     let selection: ResultSelection = selected.into_selection()?;
     let models = match (filters.model_a.clone(), filters.model_b.clone()) {
         (Some(a), Some(b)) if a == b => {
@@ -238,7 +240,7 @@ impl ComparePage {
         }
     }
 
-    fn regressions(&self) -> Markup {
+    fn regressions(&self, view: &View) -> Markup {
         html! {
             h2 { "Where A is worse" }
             @if self.regressions.is_empty() { p.note { "On no query." } }
@@ -247,7 +249,7 @@ impl ComparePage {
                     thead { tr { th scope="col" { "query" } th scope="col" { "metric" } th.number scope="col" { "A" } th.number scope="col" { "B" } th.number scope="col" { "difference" } } }
                     tbody { @for one in &self.regressions { tr {
                         td { @match &one.query_id {
-                            Some(id) => a href=(link(&format!("{}/record", Section::Queries.path()), [("id", Some(id.as_str()))])) { (text::text(id)) },
+                            Some(id) => (record(view, Service::Query, id)),
                             None => span.note { "known only by its text" },
                         } }
                         td { (named(one.evaluation_prompt_id.as_ref())) }
@@ -331,7 +333,7 @@ impl Page for ComparePage {
         Section::Compare
     }
 
-    fn body(&self, _: &View) -> Markup {
+    fn body(&self, view: &View) -> Markup {
         let summary = &self.summary;
         let repeats = match summary.repeats {
             Repeats::Mean => "mean",
@@ -349,7 +351,7 @@ impl Page for ComparePage {
             } @else {
                 @if self.filters.model_a.is_some() && self.filters.model_b.is_some() {
                     (self.comparisons())
-                    (self.regressions())
+                    (self.regressions(view))
                 } @else { p { "Choose two models to compare them on the queries that both have a score for." } }
                 @if !summary.scores.is_empty() { (self.scores()) }
                 @if !summary.pairs.is_empty() { (self.pairs()) }

@@ -27,7 +27,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for Form<T
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
-        let Ok(view) = View::from_request_parts(&mut parts, state).await;
+        let view = View::from_request_parts(&mut parts, state).await?;
         let is_foreign =
             parts.headers.get(FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
         if is_foreign {
@@ -43,7 +43,8 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for Form<T
         }
         let fields = pairs.iter().filter(|(name, _)| name != TOKEN);
         // A text area sends line feeds as two characters.
-        let fields = fields.map(|(name, value)| (name, value.replace("\r\n", "\n")));
-        Ok(Self(read_query::<T, Ignored>(&to_query(fields))?.value))
+        let fields: Vec<(String, String)> =
+            fields.map(|(name, value)| (name.to_string(), value.replace("\r\n", "\n"))).collect();
+        Ok(Self(read_query::<T, Ignored>(&to_query(&fields))?.value))
     }
 }

@@ -18,7 +18,14 @@ use store::{
 use time::OffsetDateTime;
 
 use super::{
-    Console, Source, layout, page::Page, plot::sparkline, runs::run_link, section::Section, text, view::View,
+    Console, Source,
+    first_steps::{FirstSteps, first_steps},
+    page::Page,
+    plot::sparkline,
+    runs::run_link,
+    section::Section,
+    text,
+    view::View,
 };
 use crate::{
     answer::ApiError,
@@ -259,38 +266,17 @@ impl Home {
         self
     }
 
-    fn next_steps(&self) -> Markup {
-        let count = |service: Service| {
-            self.stores.iter().find(|store| store.service == service.as_str()).map(|store| store.records)
+    fn next_steps(&self, view: &View) -> Markup {
+        let is_empty = |service: Service| {
+            let mut stores = self.stores.iter();
+            stores.any(|store| store.service == service.as_str() && store.records == 0)
         };
-        let is_empty = |service| count(service) == Some(0);
-        let has_runs = self.runs.as_ref().is_none_or(|runs| !runs.is_empty());
-        if !is_empty(Service::Query) && !is_empty(Service::Evaluation) && has_runs {
-            return html! {};
-        }
-        let step = |number: &str, title: &str, link: Option<&str>, command: &str| {
-            html! {
-                p { (number) " " strong { (title) } @if let Some(link) = link { " – " a href=(link) { "by form" } ", or" } ":" }
-                pre { (command) }
-            }
-        };
-        layout::empty(
-            "What to do next",
-            html! {
-                @if is_empty(Service::Query) {
-                    p { "Look around with sample data: " code { "panopticon demo" } ". Bring what you have:" }
-                    pre { "panopticon migrate query --from CHROMA_DIRECTORY" }
-                    (step("1.", "Add queries", Some("/console/queries/new"),
-                        "curl localhost:8000/api/v1/queries -H 'content-type: application/json' \\\n    -d '{\"query\": \"How does nuclear fusion work?\", \"theme\": \"physics\"}'"))
-                }
-                @if is_empty(Service::Evaluation) {
-                    (step("2.", "Add a metric by which a judge scores", Some("/console/evaluation-metrics/new"),
-                        "curl localhost:8000/api/v1/evaluation-metrics -H 'content-type: application/json' \\\n    -d '{\"prompt\": \"Rate the factual accuracy from 1 to 10.\", \"metric_type\": \"accuracy\"}'"))
-                }
-                @if !has_runs {
-                    (step("3.", "Have models answer and a judge score the answers", None,
-                        "panopticon judge run --model gpt-4o --judge gpt-4o --metric METRIC_ID --theme physics"))
-                }
+        first_steps(
+            view,
+            FirstSteps {
+                lacks_queries: is_empty(Service::Query),
+                lacks_metrics: is_empty(Service::Evaluation),
+                lacks_runs: self.runs.as_ref().is_some_and(Vec::is_empty),
             },
         )
     }
@@ -367,7 +353,7 @@ impl Page for Home {
         Section::Home
     }
 
-    fn body(&self, _: &View) -> Markup {
+    fn body(&self, view: &View) -> Markup {
         html! {
             @for Unavailable { what, reason } in &self.unavailable {
                 div.panel.problem role="alert" { p { strong { (what) } " cannot be shown: " (text::text(reason)) } }
@@ -377,7 +363,7 @@ impl Page for Home {
                     p { strong { (alert) ": " (table) } ", filter " (filter_class) ". " (text::text(reason)) }
                 }
             }
-            (self.next_steps())
+            (self.next_steps(view))
             h2 { "Stores" }
             div.scroll { table {
                 thead { tr { th scope="col" { "records" } th.number scope="col" { "count" } th.number scope="col" { "categories" } th scope="col" { "storage" } } }

@@ -14,6 +14,7 @@
 mod assets;
 mod compare;
 mod filters;
+mod first_steps;
 mod form;
 mod home;
 mod layout;
@@ -49,11 +50,15 @@ use crate::{
 pub(crate) use self::{
     compare::router as compare_router,
     records::router as records_router,
-    runs::router as runs_router,
+    runs::{router as runs_router, without_runs},
     section::{Section, prefixes},
     view::SERVICES_HEADER,
 };
-use self::{form::Form, view::View};
+use self::{
+    filters::{Format, Given},
+    form::Form,
+    view::View,
+};
 
 const SIGN_IN: &str = "/console/sign-in";
 const SIGN_OUT: &str = "/console/sign-out";
@@ -132,7 +137,9 @@ async fn with_error_page(State(console): State<Console>, request: Request, next:
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let view = View::new(&console, &parts);
+    // An error about the query string is shown as a page.
+    let html = Given { format: Format::Html, parameters: Vec::new() };
+    let view = View::new(&console, &parts, Given::of(&parts.uri).unwrap_or(html));
     let method = parts.method.clone();
     let mut response = next.run(Request::from_parts(parts, body)).await;
     match response.extensions_mut().remove::<Failed>() {

@@ -9,7 +9,7 @@ use maud::Markup;
 use records::shortened;
 use serde::Serialize;
 
-use super::{SIGN_IN, layout, section::Section, view::View};
+use super::{SIGN_IN, filters::Format, layout, section::Section, view::View};
 use crate::{answer::ApiError, session::Transport};
 
 const NOTE_CHARACTERS: usize = 2_000;
@@ -29,7 +29,7 @@ pub(crate) trait Page: Serialize {
 impl View {
     /// The page, or its data.
     pub(super) fn show<P: Page>(self, page: &P) -> Response {
-        if self.wants_json {
+        if self.given.format == Format::Json {
             return json(page);
         }
         let body = page.body(&self);
@@ -56,7 +56,7 @@ impl View {
 
     /// A page about an error; `response` is that of the API.
     pub(super) fn error(self, error: &ApiError, method: &Method, response: Response) -> Response {
-        if self.wants_json {
+        if self.given.format == Format::Json {
             return response;
         }
         let is_read = matches!(*method, Method::GET | Method::HEAD);

@@ -1,5 +1,6 @@
 //! Runs: the list, and one run while it proceeds.
 
+use ::records::Service;
 use axum::{
     Router,
     extract::State,
@@ -17,13 +18,14 @@ use super::{
     form::Form,
     layout,
     page::Page,
+    records::record,
     text,
     view::View,
 };
 use crate::{
     answer::ApiError,
     handlers::runs::{ServedRuns, events, listed, run_id},
-    request::Segment,
+    request::{Both, Segment},
     wire::{KeysetPage, KeysetParameters, RunFilters},
 };
 
@@ -42,6 +44,41 @@ pub(crate) fn router() -> Router<ServedRuns> {
         .route(&path("/{id}/resume"), post(resume))
 }
 
+/// The pages of runs and comparisons of a process that has outputs but neither runs nor results.
+pub(crate) fn without_runs() -> Router {
+    let page = |section| get(async move |view: View| view.show(&WithoutRuns { section }));
+    Router::new()
+        .route(&Section::Runs.path(), page(Section::Runs))
+        .route(&Section::Compare.path(), page(Section::Compare))
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, Serialize)]
+struct WithoutRuns {
+    #[serde(skip)]
+    section: Section,
+}
+
+impl Page for WithoutRuns {
+    fn title(&self) -> String {
+        self.section.title().to_owned()
+    }
+
+    fn section(&self) -> Section {
+        self.section
+    }
+
+    fn body(&self, _: &View) -> Markup {
+        layout::empty(
+            "This process has no runs and no results.",
+            html! {
+                p { "They are in PostgreSQL, to which it is not connected. Start the judge with its database:" }
+                pre { "panopticon serve judge --database-url postgresql://USER@HOST/DATABASE" }
+            },
+        )
+    }
+}
+
 /// The page of the run `id`.
 pub(super) fn run_link(id: impl std::fmt::Display) -> String {
     format!("{}/{id}", Section::Runs.path())
@@ -56,19 +93,12 @@ struct RunsPage {
     state: Option<String>,
 }
 
-/// A state as it was given, for the form.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct GivenState {
-    state: Option<String>,
-}
-
 async fn list(
     view: View,
     State(runs): State<Runs>,
-    Filters(filters): Filters<RunFilters>,
-    Filters(GivenState { state }): Filters<GivenState>,
-    Filters(keyset): Filters<KeysetParameters>,
+    Filters(Both(filters, keyset)): Filters<Both<RunFilters, KeysetParameters>>,
 ) -> Result<Response> {
+    let state = view.given.parameter("state").map(str::to_owned);
     let page = listed(&runs, &filters, &keyset).await?;
     Ok(view.show(&RunsPage { page, state }))
 }
@@ -167,6 +197,27 @@ fn left_out(UnitCounts { unparsed, refused, failed, unanswered, .. }: UnitCounts
     if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
+impl RunsPage {
+    fn nothing(&self) -> Markup {
+        match &self.state {
+            Some(state) => layout::empty(
+                &format!("No run is {state}."),
+                html! {
+                    p { a href=(Section::Runs.path()) { "Show all runs" } }
+                },
+            ),
+            None => layout::empty(
+                "There is no run yet.",
+                html! {
+                    p { "A run has models answer queries and judges score the answers. Start one by" }
+                    pre { "panopticon judge run --model gpt-4o --judge gpt-4o --metric METRIC_ID --theme physics" }
+                    p { "or by " code { "POST /api/v1/runs" } "." }
+                },
+            ),
+        }
+    }
+}
+
 impl Page for RunsPage {
     fn title(&self) -> String {
         Section::Runs.title().to_owned()
@@ -188,13 +239,7 @@ impl Page for RunsPage {
                 }
                 button type="submit" { "Show" }
             }
-            @if self.page.items.is_empty() {
-                (layout::empty("There is no such run.", html! {
-                    p { "A run has models answer queries and judges score the answers. Start one by" }
-                    pre { "panopticon judge run --help" }
-                    p { "or by " code { "POST /api/v1/runs" } "." }
-                }))
-            } @else {
+            @if self.page.items.is_empty() { (self.nothing()) } @else {
                 div.scroll { table data-rows {
                     thead { tr {
                         th scope="col" { "run" } th scope="col" { "state" } th scope="col" { "created" }
@@ -339,9 +384,7 @@ impl Page for RunPage {
                 dt { "queries" } dd { (text::count(run.queries.into())) }
                 dt { "models" } dd { (models(&run.models)) }
                 dt { "judges" } dd { (models(&run.judge_models)) " × " (run.repeats) }
-                dt { "metrics" } dd { @for metric in &run.evaluation_prompt_ids {
-                    a href=(link(&format!("{}/record", Section::Metrics.path()), [("id", Some(metric.as_str()))])) { (text::text(metric)) } " "
-                } }
+                dt { "metrics" } dd { @for metric in &run.evaluation_prompt_ids { (record(view, Service::Evaluation, metric)) " " } }
             }
             div.actions { a.button.quiet href=(compare) { "Scores of this run" } }
         }

@@ -13,7 +13,7 @@ pub(crate) use body::{Body, BodyOrParameters, OptionalBody, check_media_type};
 pub(crate) use body_memory::{BodyContents, BodyMemory, Received};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use object::Object;
-pub(crate) use parameters::{Both, Parameters, read_query};
+pub(crate) use parameters::{Both, Parameters, QueryString, read_query};
 pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use text::{truth, whole};
 pub(crate) use unknown::{Ignored, Rejected, UnknownFields};

@@ -31,20 +31,23 @@ pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
 
 /// A type that can be read from a query string.
 pub(crate) trait QueryString: Sized {
+    /// What has the names of all parameters.
+    type Fields: JsonSchema;
+
     fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError>;
 
-    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError>;
+    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
+        U::judge::<Self::Fields>(unknown)
+    }
 
     fn document(context: &mut GenContext, operation: &mut Operation);
 }
 
 impl<T: DeserializeOwned + JsonSchema> QueryString for T {
+    type Fields = T;
+
     fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError> {
         read_query::<T, U>(query)
-    }
-
-    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
-        U::judge::<T>(unknown)
     }
 
     fn document(context: &mut GenContext, operation: &mut Operation) {
@@ -54,17 +57,15 @@ impl<T: DeserializeOwned + JsonSchema> QueryString for T {
     }
 }
 
-impl<A: DeserializeOwned + JsonSchema, B: DeserializeOwned + JsonSchema> QueryString for Both<A, B> {
+impl<A: QueryString, B: QueryString> QueryString for Both<A, B> {
+    type Fields = (A::Fields, B::Fields);
+
     fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError> {
         // A parameter is unknown if neither type has it.
-        let (a, b) = (read_query::<A, Ignored>(query)?, read_query::<B, Ignored>(query)?);
+        let (a, b) = (A::read::<Ignored>(query)?, B::read::<Ignored>(query)?);
         let mut unknown = a.unknown;
         unknown.retain(|name| b.unknown.contains(name));
         Ok(Known { value: Self(a.value, b.value), unknown })
-    }
-
-    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
-        U::judge::<(A, B)>(unknown)
     }
 
     fn document(context: &mut GenContext, operation: &mut Operation) {

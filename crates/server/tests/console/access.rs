@@ -131,6 +131,33 @@ async fn pages_of_other_origins_cannot_use_the_console_without_a_key() {
 }
 
 #[tokio::test]
+async fn errors_of_the_query_string_name_the_parameter() {
+    let served = Served::start().await;
+    let mut browser = Browser::new(&served);
+    for (path, message) in [
+        ("/?format=xml", "`format`: expected `json` or `html`"),
+        ("/console/settings?x=%zz", "`x`: expected percent-encoded UTF-8"),
+        ("/console/queries?q=%FF", "`q`: expected percent-encoded UTF-8"),
+        ("/console/queries?category=a&category=b", "`category`: expected one value, found two"),
+        ("/console/queries?categroy=a", "`categroy`: unknown field: did you mean `category`?"),
+        ("/console/queries?mode=best", "`mode`: unknown variant"),
+        ("/console/runs?state=odd", "`state`: unknown variant"),
+        ("/console/runs?statte=running", "`statte`: unknown field: did you mean `state`?"),
+        ("/console/compare?model_c=m", "`model_c`: unknown field: did you mean `model_"),
+        ("/console/compare?seed=x", "`seed`: "),
+        ("/console/queries/record?id=1&hole=true", "`hole`: unknown field: did you mean `whole`?"),
+    ] {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, 422, "{path}");
+        assert!(page.header("content-type").starts_with("text/html"), "{path}");
+        let shown = page.text.replace("&#39;", "'");
+        assert!(shown.contains(message), "{path}: {shown}");
+    }
+    let data = browser.get("/console/queries?categroy=a&format=json").await;
+    assert_eq!(data.message(422), "`categroy`: unknown field: did you mean `category`?");
+}
+
+#[tokio::test]
 async fn gateway_has_the_pages_of_its_services() {
     let served = Served::start().await;
     served.post("/api/v1/queries", json!({"query": "Why?", "theme": "a"})).await.data();

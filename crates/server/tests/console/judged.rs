@@ -17,7 +17,8 @@ async fn run_is_shown_as_by_the_api_and_is_resumed_and_followed() {
     let served = Served::start_with_provider(stub.provider()).await;
     let mut browser = Browser::new(&served);
     assert_eq!(browser.data("/console/runs").await["items"], json!([]));
-    assert!(browser.get("/console/runs").await.text.contains("There is no such run"));
+    assert!(browser.get("/console/runs").await.text.contains("There is no run yet"));
+    assert!(browser.get("/console/runs?state=running").await.text.contains("No run is running"));
     queries(&served, &["one", "two", "three", "four"]).await;
     let metric = metric(&served, "Is it correct?", json!({})).await;
     let request = json!({

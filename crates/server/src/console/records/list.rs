@@ -84,7 +84,7 @@ pub(super) async fn show<R: Resource>(
     State(records): State<Records<R>>,
     Filters(parameters): Filters<ListParameters>,
 ) -> Result<Response, ApiError> {
-    let filters = given(&view.target);
+    let filters = given(&view);
     let listed = async {
         match parameters.q.clone() {
             Some(text) => {
@@ -128,11 +128,9 @@ pub(super) async fn show<R: Resource>(
 }
 
 /// The filters as they were given, for the form.
-fn given(target: &str) -> Map<String, Value> {
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    let pairs = form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, value)| !value.is_empty() && name != "cursor" && name != "format");
-    pairs.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect()
+fn given(view: &View) -> Map<String, Value> {
+    let pairs = view.given.parameters.iter().filter(|(name, _)| name != "cursor");
+    pairs.map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect()
 }
 
 fn search(text: String, parameters: &ListParameters) -> SearchRequest {
@@ -209,10 +207,12 @@ impl RecordsPage {
                 }
                 label { "text contains" input name="contains" value=[self.filter("contains")]; }
                 label { "metadata" input name="where" placeholder="key=value or JSON" value=[self.filter("where")]; }
-                label { "from" input name="start_date" placeholder="2026-01-31" size="11" value=[self.filter("start_date")]; }
-                label { "to" input name="end_date" placeholder="2026-01-31" size="11" value=[self.filter("end_date")]; }
-                button type="submit" { "Show" }
-                @if !self.filters.is_empty() { a href=(self.path()) { "Clear" } }
+                label { "from" input name="start_date" placeholder="2026-01-31" value=[self.filter("start_date")]; }
+                label { "to" input name="end_date" placeholder="2026-01-31" value=[self.filter("end_date")]; }
+                div.actions {
+                    button type="submit" { "Show" }
+                    @if !self.filters.is_empty() { a href=(self.path()) { "Clear" } }
+                }
             }
         }
     }
@@ -240,10 +240,8 @@ impl RecordsPage {
     /// The same list from `cursor` on.
     fn next_link(&self, cursor: &str) -> String {
         let names = ["category", "model_id", "where", "contains", "start_date", "end_date", "limit"];
-        let mut parameters = names.map(|name| (name, self.filter(name))).to_vec();
-        parameters.push(("cursor", Some(cursor)));
-        let parameters: [_; 8] = parameters.try_into().expect("seven and the cursor");
-        link(&self.path(), parameters)
+        let parameters = names.map(|name| (name, self.filter(name)));
+        link(&self.path(), parameters.into_iter().chain([("cursor", Some(cursor))]))
     }
 
     fn table(&self) -> Markup {

@@ -6,12 +6,13 @@ mod record;
 
 use ::records::Service;
 use axum::{Router, routing::get};
+use maud::{Markup, html};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::storage::{Hit, Record};
 
-use super::{Section, filters::link, text};
+use super::{Section, filters::link, text, view::View};
 use crate::{
     handlers::extended::export,
     records::Records,
@@ -89,6 +90,14 @@ impl Row {
 /// The page of the record `id`.
 fn record_link(service: Service, id: &str) -> String {
     page_link(service, "record", id)
+}
+
+/// The id of a record, and the way to its page if the address has it.
+pub(super) fn record(view: &View, service: Service, id: &str) -> Markup {
+    match view.has(Section::of_records(service)) {
+        true => html! { a href=(record_link(service, id)) { (text::text(id)) } },
+        false => text::id(id),
+    }
 }
 
 /// The page `name` of the record `id`.
