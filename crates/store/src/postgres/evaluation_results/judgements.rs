@@ -66,6 +66,8 @@ impl Database {
         mut visit: impl FnMut(StoredJudgement<'_>),
     ) -> Result<(), StorageError> {
         const OPERATION: &str = "read judgements";
+        // It reads every selected row: as much work for PostgreSQL as a large answer.
+        let _turn = self.begin_large().await?;
         self.in_service(FAILING, OPERATION, async |connection| {
             let mut rows = bound(read_judgements(selection)).fetch(on(connection));
             while let Some(row) = rows.try_next().await? {

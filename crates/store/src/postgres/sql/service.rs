@@ -226,16 +226,20 @@ pub(crate) fn count_records(service: Service, selection: &Selection) -> Result<S
     Ok(statement(format!("select count(*)\nfrom {name}{filter}"), binds))
 }
 
-/// Each category and its number of records, by code point.
+/// Each category and its number of records, in no particular order (PostgreSQL would decompress long ones for each
+/// comparison). The column `bytes` is the total size of the categories; beyond [`Statement::within`], they are null.
 pub(crate) fn count_categories(table: &Table, category: &str) -> Statement {
     let (name, category) = (quoted(&table.name), quoted(category));
+    let mut binds = Binds::default();
+    let most = binds.add(Bind::Whole(i64::MAX));
     let sql = format!(
-        r#"select {category} as category, count(*) as records
-from {name}
-group by {category}
-order by {category} collate "C""#
+        "select case when bytes <= {most} then category end as category, records, bytes
+from (
+    select category, records, sum(coalesce(octet_length(category), 0)) over () as bytes
+    from (select {category} as category, count(*) as records from {name} group by {category}) counted
+) weighed"
     );
-    statement(sql, Binds::default())
+    Statement { most_bytes: Some(0), ..statement(sql, binds) }
 }
 
 /// The nearest of the selected records, found with an exact search.

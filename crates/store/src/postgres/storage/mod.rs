@@ -285,9 +285,14 @@ impl Storage for PostgresStorage {
             Ok(CategoryCount { category: row.try_get("category")?, records })
         };
         let read = |rows: &[PgRow]| {
-            rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(self.failing.to(OPERATION))
+            rows.iter().map(read).collect::<sqlx::Result<Vec<_>>>().map_err(self.failing.to(OPERATION))
         };
-        self.rows_in_turn(&statement, OPERATION, read).await
+        let mut counts = self.rows_in_turn(&statement, OPERATION, read).await?;
+        // By code point; those without a category are last.
+        counts.sort_unstable_by(|a, b| {
+            (a.category.is_none(), &a.category).cmp(&(b.category.is_none(), &b.category))
+        });
+        Ok(counts)
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
