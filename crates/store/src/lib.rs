@@ -9,6 +9,7 @@ pub mod collection_schema;
 mod factory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod in_place;
 pub mod json;
 pub mod memory;
 pub mod memory_budget;

@@ -2,12 +2,17 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::problem::{Problem, ProblemKind};
+use crate::{
+    in_place::in_place,
+    problem::{Problem, ProblemKind},
+};
 
 /// Maximum depth of a value. Many parsers stop at 128 levels, and responses add some.
 const MAX_DEPTH: usize = 100;
 /// Maximum reported problems of a value; further ones are only counted.
 const MAX_PROBLEMS: usize = 100;
+/// Texts from this size on delay no other tasks; decoding this much takes about a millisecond.
+const LARGE_BYTES: usize = 128 << 10;
 
 /// A decoded JSON text.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +34,13 @@ pub fn decode_answer(text: &str) -> Decoded {
 }
 
 fn decode_within(text: &str, max_depth: usize) -> Decoded {
+    match text.len() > LARGE_BYTES {
+        true => in_place(|| decode_now(text, max_depth)),
+        false => decode_now(text, max_depth),
+    }
+}
+
+fn decode_now(text: &str, max_depth: usize) -> Decoded {
     let mut parser = Parser { text, at: 0, path: String::new(), max_depth, problems: Vec::new(), unnamed: 0 };
     parser.skip_blanks();
     let value = parser.value(0).and_then(|value| {

@@ -2,8 +2,12 @@
 
 use regex_syntax::hir::Hir;
 
+use crate::in_place::in_place;
+
 /// Maximum bytes of a pattern. Its parsed form may be thousands of times larger: each `\w` has 770 ranges.
 pub(super) const MAX_BYTES: usize = 1_000;
+/// Patterns from this size on delay no other tasks: parsing takes up to about a millisecond per 50 bytes.
+const LARGE_BYTES: usize = 50;
 
 /// A validated regular expression in Rust's syntax, which ChromaDB uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl Pattern {
         if text.len() > MAX_BYTES {
             return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
         }
-        regex_syntax::parse(text).map_err(problem)?;
+        parse(text).map_err(problem)?;
         Ok(Self(text.to_owned()))
     }
 
@@ -46,6 +50,13 @@ impl Pattern {
 
     /// The parsed form. It may have megabytes, so it is parsed on demand to keep only one in memory.
     pub(crate) fn parse(&self) -> Hir {
-        regex_syntax::parse(&self.0).expect("it was parsed when it was checked")
+        parse(&self.0).expect("it was parsed when it was checked")
+    }
+}
+
+fn parse(text: &str) -> Result<Hir, regex_syntax::Error> {
+    match text.len() > LARGE_BYTES {
+        true => in_place(|| regex_syntax::parse(text)),
+        false => regex_syntax::parse(text),
     }
 }
