@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub(crate) use records::size_text;
 use records::terminal::{is_obeyed, json_escape};
 
 /// Prints `text` and a line break. Each line is made [`visible`].
@@ -94,18 +95,6 @@ pub(crate) fn grouped(number: u64) -> String {
         grouped.push(digit);
     }
     grouped
-}
-
-/// `12.3 MB`, in powers of ten.
-pub(crate) fn size_text(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    for unit in ["bytes", "kB", "MB", "GB", "TB"] {
-        if size < 999.5 {
-            return if unit == "bytes" { format!("{bytes} bytes") } else { format!("{size:.1} {unit}") };
-        }
-        size /= 1000.0;
-    }
-    format!("{size:.1} PB")
 }
 
 #[cfg(test)]

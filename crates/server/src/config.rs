@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, uri::Authority};
 use sha2::{Digest as _, Sha256};
 use store::memory::MemoryLimit;
 use subtle::ConstantTimeEq as _;
+use upkeep::{Policy, doctor::ServerOrigin, maintenance::Limits};
 
 /// Limits and access control of the services of a process.
 #[derive(Clone, Debug)]
@@ -38,6 +39,17 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// The resident memory above which no large body is accepted. Unlimited by default.
     pub memory: MemoryLimit,
+}
+
+/// How the tables of the database are maintained, as the console needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct UpkeepConfig {
+    /// The policy for vector indexes.
+    pub policy: Policy,
+    /// Limits of a round of maintenance.
+    pub limits: Limits,
+    /// Whose the database server is.
+    pub origin: ServerOrigin,
 }
 
 impl Default for ServerConfig {

@@ -38,6 +38,14 @@ impl EmbeddingModel {
         Ok(process.observer().embedding(&self.queue, texts).await?)
     }
 
+    /// The same on this thread, without the queue: for an examination, which is rare.
+    pub(crate) fn embed_now(
+        &self,
+        texts: &[&str],
+    ) -> Result<Vec<Embedding>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.model.embed(texts)?)
+    }
+
     /// A prefix of `text` with the same embedding. The request truncates its own text: in the queue, texts of
     /// megabytes would take memory and delay others while they are tokenized.
     fn truncated_to_model_input(&self, text: String) -> String {

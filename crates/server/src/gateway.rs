@@ -12,6 +12,7 @@ use axum::{
     routing::any,
 };
 use futures_util::StreamExt as _;
+use records::Service;
 
 use crate::{
     answer::ApiError,
@@ -50,23 +51,20 @@ pub fn gateway(
         client: client.clone(),
         process: process.clone(),
     };
+    let served: Vec<Service> = upstreams.iter().map(|upstream| upstream.service).collect();
     let of_service = |of: &Upstream| {
         let own = routes::prefixes(of.service).into_iter().map(|prefix| (prefix, Kind::Routes));
-        let pages = console::prefixes(of.service).map(|prefix| (prefix, Kind::Pages));
+        let pages = console::prefixes(of.service, &served).map(|prefix| (prefix, Kind::Pages));
         (passage(of.service.as_str(), &of.url), own.chain(pages).collect::<Vec<_>>())
     };
     let of_chroma = |url| (passage("chroma", url), vec![(routes::CHROMA.to_owned(), Kind::Routes)]);
     let passages: Vec<_> = upstreams.iter().map(of_service).chain(chroma.map(of_chroma)).collect();
     let probes = passages.iter().map(|(passage, _)| Probe::Passage(passage.clone())).collect();
-    let mut router = routes::described(
-        &upstreams.iter().map(|upstream| upstream.service).collect::<Vec<_>>(),
-        probes,
-        process,
-    );
+    let mut router = routes::described(&served, probes, process);
     let target = |upstream: &Upstream| GatewayTarget { upstream: upstream.clone(), client: client.clone() };
     let console = Console::new(Source::Upstreams(upstreams.iter().map(target).collect()), process);
     router = router.merge(console.known_to(console.router()));
-    let services: Vec<&str> = upstreams.iter().map(|upstream| upstream.service.as_str()).collect();
+    let services: Vec<&str> = served.iter().map(|service| service.as_str()).collect();
     let services = HeaderValue::from_str(&services.join(",")).expect("names of services are ASCII");
     for (passage, prefixes) in passages {
         for (prefix, kind) in prefixes {

@@ -16,6 +16,7 @@ mod embedding;
 mod export;
 mod gateway;
 mod handlers;
+mod jobs;
 mod large_workers;
 mod layers;
 mod listener;
@@ -39,7 +40,9 @@ mod upstream;
 mod wire;
 
 pub use chroma_api::{ChromaApi, Reset};
-pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig};
+pub use config::{
+    AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig, UpkeepConfig,
+};
 pub use embedding::EmbeddingModel;
 pub use gateway::gateway;
 pub use listener::{ConnectionLimits, Listener, ListenerError};

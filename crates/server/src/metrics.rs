@@ -16,7 +16,7 @@ pub use self::maintenance::{MaintenanceMetrics, ObservedTable};
 use serde::Serialize;
 use store::postgres::Database;
 
-use crate::{searches::SearchProbe, supervisor::Supervisor};
+use crate::{config::UpkeepConfig, searches::SearchProbe, supervisor::Supervisor};
 
 /// Buckets from a lookup by id to a large batch on a busy machine.
 const SECONDS: [f64; 14] =
@@ -61,6 +61,8 @@ pub struct Probes {
     pub database: Option<Database>,
     /// The settings that the console shows.
     pub settings: Vec<ShownSetting>,
+    /// How tables are maintained, if there is a database.
+    pub upkeep: Option<UpkeepConfig>,
 }
 
 /// A setting in force.

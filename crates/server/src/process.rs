@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     answer::ApiError,
-    config::ServerConfig,
+    config::{ServerConfig, UpkeepConfig},
+    jobs::Jobs,
     large_workers::LargeWorkers,
     metrics::{MaintenanceMetrics, Metrics, Probes, ShownSetting},
     permit::Permit,
@@ -38,6 +39,10 @@ pub struct Process {
     pub(crate) searches: Option<SearchProbe>,
     pub(crate) database: Option<Database>,
     pub(crate) settings: Vec<ShownSetting>,
+    /// How tables are maintained, if there is a database.
+    pub(crate) upkeep: Option<UpkeepConfig>,
+    /// What the console has started.
+    pub(crate) jobs: Jobs,
     /// Those who use the console.
     pub(crate) sessions: Sessions,
     /// A permit per concurrent request.
@@ -79,6 +84,8 @@ impl Process {
             searches: probes.searches,
             database: probes.database,
             settings: probes.settings,
+            upkeep: probes.upkeep,
+            jobs: Jobs::new(),
             permits,
             streams,
             supervisor: probes.supervisor,
@@ -124,6 +131,11 @@ impl Process {
         };
         let reading = self.export_readers.begin(permit.connection());
         Ok(ExportPlace { _held: Arc::new((permit, held, reading)) })
+    }
+
+    /// Carries out the jobs that the console starts, one after the other, until `shutdown`.
+    pub async fn carry_out_jobs(&self, shutdown: &Shutdown) {
+        self.jobs.carry_out(shutdown).await;
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -17,7 +17,7 @@ use store::storage::Storage;
 use crate::{
     answer::{Enveloped, Form, Unwrapped},
     chroma_api::{self, ChromaApi},
-    console::{self, Console},
+    console::{self, Console, Quality},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
@@ -132,6 +132,8 @@ pub fn services(
             }
         }
     }
+    let quality = Quality { process: process.clone(), model: model.clone() };
+    pages = pages.merge(console::quality_router().with_state(quality));
     let router = router.merge(console.known_to(pages));
     let router = match chroma {
         Some(api) => {

@@ -18,7 +18,8 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
     ChromaApi, ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, PoolState, Probes,
-    Process, Pulse, RemoteService, Reset, ServerConfig, Supervisor, TaskState, Upstream, services,
+    Process, Pulse, RemoteService, Reset, ServerConfig, Supervisor, TaskState, UpkeepConfig, Upstream,
+    services,
 };
 use store::{
     json::{Decoded, decode_answer},
@@ -27,6 +28,7 @@ use store::{
 };
 use test_support::{TestDatabase, model_dir};
 use tokio::task::JoinHandle;
+use upkeep::{Policy, doctor::ServerOrigin, maintenance::Limits};
 
 use crate::search_metrics::searches;
 
@@ -214,6 +216,11 @@ impl Served {
             supervisor: supervisor.clone(),
             database: Some(database.clone()),
             settings: Vec::new(),
+            upkeep: Some(UpkeepConfig {
+                policy: Policy::default(),
+                limits: Limits::default(),
+                origin: ServerOrigin::External,
+            }),
         };
         let process = Process::new(config, probes);
         let observer = process.observer();
@@ -264,6 +271,8 @@ impl Served {
                 |pulse: Pulse| async move { runs.work_on_all(stop, |failure| pulse.beat(failure)).await };
             kept.keep("runner", Need::Service, stop, work).await;
         });
+        let (jobs, stop) = (process.clone(), shutdown.clone());
+        tokio::spawn(async move { jobs.carry_out_jobs(&stop).await });
         let client = client();
         Self { url, address, process, supervisor, shutdown, serving, database, client, test_database: None }
     }

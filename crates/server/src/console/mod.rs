@@ -17,9 +17,11 @@ mod filters;
 mod first_steps;
 mod form;
 mod home;
+mod jobs;
 mod layout;
 mod page;
 mod plot;
+mod quality;
 mod records;
 mod runs;
 mod section;
@@ -49,6 +51,7 @@ use crate::{
 
 pub(crate) use self::{
     compare::router as compare_router,
+    quality::{Quality, router as quality_router},
     records::router as records_router,
     runs::{router as runs_router, without_runs},
     section::{Section, prefixes},

@@ -19,14 +19,24 @@ pub(crate) enum Section {
     Runs,
     /// Comparisons of models.
     Compare,
+    /// Indexes of tables, and what searches find.
+    Quality,
     /// Settings.
     Settings,
 }
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Home, Self::Queries, Self::Metrics, Self::Outputs, Self::Runs, Self::Compare, Self::Settings];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Home,
+        Self::Queries,
+        Self::Metrics,
+        Self::Outputs,
+        Self::Runs,
+        Self::Compare,
+        Self::Quality,
+        Self::Settings,
+    ];
 
     /// Its name.
     pub(crate) fn title(self) -> &'static str {
@@ -37,6 +47,7 @@ impl Section {
             Self::Outputs => "Outputs",
             Self::Runs => "Runs",
             Self::Compare => "Compare",
+            Self::Quality => "Search quality",
             Self::Settings => "Settings",
         }
     }
@@ -50,17 +61,20 @@ impl Section {
             Self::Outputs => format!("/console/{}", Outputs::PATH),
             Self::Runs => "/console/runs".to_owned(),
             Self::Compare => "/console/compare".to_owned(),
+            Self::Quality => "/console/quality".to_owned(),
             Self::Settings => "/console/settings".to_owned(),
         }
     }
 
-    /// The service whose data it shows; `None` for the sections of every process.
-    pub(crate) fn service(self) -> Option<Service> {
+    /// The services that can show it, the best one first; none for the sections of every process. All services share one
+    /// database, but only the judge always has one.
+    pub(crate) fn services(self) -> &'static [Service] {
         match self {
-            Self::Home | Self::Settings => None,
-            Self::Queries => Some(Service::Query),
-            Self::Metrics => Some(Service::Evaluation),
-            Self::Outputs | Self::Runs | Self::Compare => Some(Service::Judge),
+            Self::Home | Self::Settings => &[],
+            Self::Queries => &[Service::Query],
+            Self::Metrics => &[Service::Evaluation],
+            Self::Outputs | Self::Runs | Self::Compare => &[Service::Judge],
+            Self::Quality => &[Service::Judge, Service::Query, Service::Evaluation],
         }
     }
 
@@ -74,7 +88,10 @@ impl Section {
     }
 }
 
-/// The path prefixes of the sections of `service`.
-pub(crate) fn prefixes(service: Service) -> impl Iterator<Item = String> {
-    Section::ALL.into_iter().filter(move |section| section.service() == Some(service)).map(Section::path)
+/// The path prefixes of the sections that `service` shows, of those that are `served`.
+pub(crate) fn prefixes(service: Service, served: &[Service]) -> impl Iterator<Item = String> {
+    let shows = move |section: &Section| {
+        section.services().iter().find(|able| served.contains(able)) == Some(&service)
+    };
+    Section::ALL.into_iter().filter(shows).map(Section::path)
 }

@@ -53,6 +53,11 @@ fn is_unseen(character: char) -> bool {
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}')
 }
 
+/// A time in UTC as text, for plots.
+pub(super) fn moment(time: PrimitiveDateTime) -> String {
+    time.format(SHOWN).expect("a time has these parts")
+}
+
 /// A time in UTC, which the script shows in the reader's zone.
 pub(super) fn time(time: PrimitiveDateTime) -> Markup {
     let written = |format| time.format(format).expect("a time has these parts");
@@ -81,10 +86,11 @@ pub(super) fn count(count: u64) -> String {
 
 /// `count` of `noun`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
-    let plural = match (count, noun.strip_suffix('y')) {
-        (1, _) => noun.to_owned(),
-        (_, Some(stem)) => format!("{stem}ies"),
-        (_, None) => format!("{noun}s"),
+    let plural = match noun.strip_suffix('y') {
+        _ if count == 1 => noun.to_owned(),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if noun.ends_with("ch") => format!("{noun}es"),
+        _ => format!("{noun}s"),
     };
     format!("{} {plural}", self::count(count))
 }
@@ -113,9 +119,11 @@ mod tests {
     fn counts_are_grouped() {
         let shown = [0, 999, 1_000, 1_234_567].map(count);
         assert_eq!(shown, ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
-        assert_eq!(
-            (counted(1, "query"), counted(2, "query")),
-            ("1 query".to_owned(), "2 queries".to_owned())
-        );
+        for (noun, plural) in
+            [("query", "2 queries"), ("day", "2 days"), ("search", "2 searches"), ("row", "2 rows")]
+        {
+            assert_eq!(counted(2, noun), plural);
+        }
+        assert_eq!(counted(1, "query"), "1 query");
     }
 }

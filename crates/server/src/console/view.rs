@@ -57,7 +57,8 @@ impl View {
 
     /// Whether the address shows the section.
     pub(super) fn has(&self, section: Section) -> bool {
-        section.service().is_none_or(|service| self.services.contains(&service))
+        let able = section.services();
+        able.is_empty() || able.iter().any(|service| self.services.contains(service))
     }
 
     /// Whether the client has a session.

@@ -193,6 +193,13 @@ fn event(run: &RunSnapshot) -> Bytes {
 /// Server-sent events.
 pub(crate) struct Events(Response);
 
+impl Events {
+    /// Those of `response`.
+    pub(crate) fn new(response: Response) -> Self {
+        Self(response)
+    }
+}
+
 impl IntoResponse for Events {
     fn into_response(self) -> Response {
         self.0

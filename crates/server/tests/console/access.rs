@@ -7,13 +7,15 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
     "/console/outputs",
     "/console/runs",
     "/console/compare",
+    "/console/quality",
+    "/console/quality/findings",
     "/console/settings",
     "/console/queries/new",
     "/console/outputs/new",

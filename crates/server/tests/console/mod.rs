@@ -3,6 +3,7 @@
 mod access;
 mod home;
 mod judged;
+mod quality;
 mod records;
 
 use reqwest::Method;
@@ -43,6 +44,7 @@ impl<'s> Browser<'s> {
         let page = self.get(path).await;
         assert_eq!(page.status, 200, "{}", page.text);
         let mut all: Vec<(String, String)> = hidden(&page.text);
+        all.retain(|(name, _)| fields.iter().all(|(given, _)| given != name));
         all.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self.post(action, &all).await
     }
@@ -67,16 +69,18 @@ impl<'s> Browser<'s> {
     }
 }
 
-/// The hidden fields of the page's last form with any.
+/// The hidden fields of the page's forms, of which the last one with a name counts.
 fn hidden(page: &str) -> Vec<(String, String)> {
     let inputs = page.split("<input type=\"hidden\" ").skip(1);
     let attribute = |input: &str, name: &str| {
         let value = input.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
         value.expect("the field has it").0.to_owned()
     };
-    let mut fields: Vec<(String, String)> =
-        inputs.map(|input| (attribute(input, "name"), attribute(input, "value"))).collect();
-    fields.reverse();
-    fields.dedup_by(|later, earlier| later.0 == earlier.0);
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for input in inputs {
+        let (name, value) = (attribute(input, "name"), attribute(input, "value"));
+        fields.retain(|(earlier, _)| *earlier != name);
+        fields.push((name, value));
+    }
     fields
 }

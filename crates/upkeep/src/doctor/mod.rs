@@ -115,6 +115,15 @@ pub enum NotExamined {
     NoModel,
 }
 
+/// Who installed the examined server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerOrigin {
+    /// The user.
+    External,
+    /// Panopticon: it is the embedded server, with the pgvector that Panopticon brings.
+    Embedded,
+}
+
 /// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -157,6 +166,23 @@ pub enum Remedy {
         /// The statement that lists them.
         select: String,
     },
+}
+
+impl ServerOrigin {
+    /// Replaces the fixes that do not apply to such a server.
+    pub fn adapt(self, findings: &mut [Finding]) {
+        if self == Self::External {
+            return;
+        }
+        // Its pgvector is ours: there is no package to upgrade.
+        let is_about_package =
+            |code| matches!(code, "pgvector_absent" | "pgvector_too_old" | "pgvector_outdated");
+        for finding in findings.iter_mut().filter(|finding| is_about_package(finding.code)) {
+            finding.remedy = Remedy::Advice(
+                "upgrade panopticon, which brings the pgvector of its embedded server".to_owned(),
+            );
+        }
+    }
 }
 
 impl Severity {

@@ -5,7 +5,7 @@ mod text;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use upkeep::doctor::{Embed, Remedy, Severity, diagnose, examine, to_json};
+use upkeep::doctor::{Embed, ServerOrigin, Severity, diagnose, examine, to_json};
 
 use super::search::open_present_model;
 use crate::{
@@ -28,21 +28,15 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
         .await?
         .map(|model| -> Embed { Arc::new(move |texts: &[&str]| Ok(model.embed(texts)?)) });
     let connection = Connection::open_as_it_is(configuration).await?;
-    let is_embedded = connection.server().is_some();
+    let origin = match connection.server() {
+        Some(_) => ServerOrigin::Embedded,
+        None => ServerOrigin::External,
+    };
     let examined = examine(&connection.database, embed.as_ref()).await;
     connection.close().await?;
     let examination = examined?;
     let mut findings = diagnose(&examination, &policy);
-    if is_embedded {
-        // Its pgvector is ours: there is no package to upgrade.
-        let is_about_package =
-            |code| matches!(code, "pgvector_absent" | "pgvector_too_old" | "pgvector_outdated");
-        for finding in findings.iter_mut().filter(|finding| is_about_package(finding.code)) {
-            finding.remedy = Remedy::Advice(
-                "upgrade panopticon, which brings the pgvector of its embedded server".to_owned(),
-            );
-        }
-    }
+    origin.adapt(&mut findings);
     if as_json {
         print_json(&to_json(&examination, &findings))?;
     } else {

@@ -21,35 +21,20 @@ impl IndexProgress {
     }
 
     pub(in crate::commands) fn show(&self, event: Event<'_>) {
-        match event {
-            Event::Change(change) => {
-                let (line, verb) = match change {
-                    IndexChange::Drop { name } => (format!("dropping index `{name}`"), None),
-                    IndexChange::Build { name, definition } => {
-                        (format!("building index `{name}`: {definition}"), Some(("indexing", "rows")))
-                    }
-                    IndexChange::Rename { from, to } => (format!("renaming index `{from}` to `{to}`"), None),
-                    IndexChange::SetConstruction { name, ef_construction } => {
-                        (format!("setting ef_construction of index `{name}` to {ef_construction}"), None)
-                    }
-                };
-                self.step(&line, verb);
-            }
-            Event::Tuning(tuning) => {
-                let line = format!("tuning the search parameters of `{}`: {}", tuning.index, tuning.reason);
-                self.step(&line, Some(("exact searches", "searches")));
-            }
-            Event::LeftOut { searches } => {
-                let vectors = if searches == 1 { "vector has" } else { "vectors have" };
-                self.step(&format!("{searches} {vectors} no finite distance to any row: skipped"), None);
-            }
-            Event::Building { done, total } | Event::Measuring { done, total } => {
-                if let Some(bar) = &self.bar {
-                    let bar = bar.lock();
-                    bar.set_length(total);
-                    bar.set_position(done);
-                }
-            }
+        if let Some(line) = event.step() {
+            let verb = match event {
+                Event::Change(IndexChange::Build { .. }) => Some(("indexing", "rows")),
+                Event::Tuning(_) => Some(("exact searches", "searches")),
+                _ => None,
+            };
+            self.step(&line, verb);
+        }
+        if let (Event::Building { done, total } | Event::Measuring { done, total }, Some(bar)) =
+            (event, &self.bar)
+        {
+            let bar = bar.lock();
+            bar.set_length(total);
+            bar.set_position(done);
         }
     }
 

@@ -23,7 +23,7 @@ use records::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
     ChromaApi, ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, Probes, Process,
-    ShownSetting, Supervisor, TaskState, chroma, gateway, services,
+    ShownSetting, Supervisor, TaskState, UpkeepConfig, chroma, gateway, services,
 };
 use store::postgres::{Database, Table, collection_records::Collections};
 use tokio::{
@@ -158,6 +158,13 @@ impl Background {
         supervisor.keep("monitor", Need::Upkeep, shutdown, run).await;
     }
 
+    /// What people start on the console.
+    async fn jobs(self, process: Arc<Process>) {
+        let (Self { supervisor, shutdown }, process) = (&self, &process);
+        let work = |_| async move { process.carry_out_jobs(shutdown).await };
+        supervisor.keep("console jobs", Need::Upkeep, shutdown, work).await;
+    }
+
     async fn work_on(self, runs: Runs) {
         let (Self { supervisor, shutdown }, runs) = (&self, &runs);
         supervisor
@@ -224,6 +231,11 @@ impl Serving {
                 supervisor: supervisor.clone(),
                 database: storages.database.clone(),
                 settings: shown,
+                upkeep: Some(UpkeepConfig {
+                    policy: configuration.index_policy()?,
+                    limits: configuration.maintenance()?.limits,
+                    origin: storages.origin(),
+                }),
             };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
@@ -292,6 +304,7 @@ impl Serving {
         if let Some(monitor) = search_monitor {
             workers.spawn(background.clone().monitor(monitor));
         }
+        workers.spawn(background.clone().jobs(process.clone()));
         if let Some(runs) = runs {
             workers.spawn(background.work_on(runs));
         }

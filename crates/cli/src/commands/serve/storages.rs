@@ -13,6 +13,7 @@ use store::{
     postgres::{Access, Database, DatabaseOptions, Table},
     storage::{Storage, StorageKind},
 };
+use upkeep::doctor::ServerOrigin;
 
 use super::{embedded::Watched, monitor, settings::MEMORY_LIMIT};
 use crate::{
@@ -155,6 +156,11 @@ impl Opened {
     pub(super) fn results(&self) -> Option<&Database> {
         let is_opened = self.storages.iter().any(|storage| storage.service() == Service::Judge);
         self.database.as_ref().filter(|_| is_opened)
+    }
+
+    /// Whose the database server is.
+    pub(super) fn origin(&self) -> ServerOrigin {
+        if self.embedded.is_some() { ServerOrigin::Embedded } else { ServerOrigin::External }
     }
 
     /// Closes the connections, and releases the servers that this process started.

@@ -3,6 +3,7 @@
 
 mod bars;
 mod forest;
+mod lines;
 mod sparkline;
 
 use maud::{Markup, html};
@@ -10,6 +11,7 @@ use maud::{Markup, html};
 pub(super) use self::{
     bars::{Bar, bars},
     forest::{Estimate, forest},
+    lines::{Line, Point, lines},
     sparkline::sparkline,
 };
 
