@@ -22,7 +22,7 @@ pub(super) fn first_steps(view: &View, missing: FirstSteps) -> Markup {
     let post = |path: &str, body: &str| {
         // The header of a page always names a host, except for HTTP/1.0.
         let address = view.address.as_deref().unwrap_or("HOST:PORT");
-        let key = if view.needs_key() { " -H \"X-API-Key: $API_KEY\"" } else { "" };
+        let key = if view.needs_key() { " -H 'X-API-Key: KEY'" } else { "" };
         format!("curl {address}/api/v1/{path} -H 'content-type: application/json'{key} \\\n    -d '{body}'")
     };
     let advice = html! {

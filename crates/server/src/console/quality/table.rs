@@ -201,7 +201,7 @@ impl TablePage {
             h2 { "Searches of the last " (text::counted(self.days.into(), "day")) }
             p.note { "Show " a href=(days("1")) { "1 day" } ", " a href=(days("7")) { "7 days" } ", " a href=(days("30")) { "30 days" } "." }
             @if self.searches.is_empty() {
-                p { "No vector search was recorded. Searches are measured while the services run, unless " code { "VECTOR_MONITOR_INTERVAL_SECONDS" } " is 0." }
+                p { "No vector search was recorded. Searches are measured while the services run, unless the settings turn monitoring off." }
             }
             @for class in &self.searches {
                 h3 { "Filter: " (class.filter_class) }
