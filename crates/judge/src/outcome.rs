@@ -82,6 +82,20 @@ impl<T> Outcome<T> {
     }
 }
 
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            scored: self.scored + other.scored,
+            unparsed: self.unparsed + other.unparsed,
+            refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
+            unanswered: self.unanswered + other.unanswered,
+        }
+    }
+}
+
 impl Counts {
     /// Counts outcomes.
     pub fn of<'o, T: 'o>(outcomes: impl IntoIterator<Item = &'o Outcome<T>>) -> Self {

@@ -7,7 +7,7 @@ use ::records::Service;
 use judge::{
     outcome::Outcome,
     parse::Winner,
-    results::{Gathering, JudgeVerdict, Judgement, Judgements},
+    results::{DriftGathering, Gathering, JudgeVerdict, Judgement, Judgements},
 };
 use store::{
     postgres::{Database, ResultSelection, StoredJudgement},
@@ -46,6 +46,30 @@ impl Results {
         self.process.measured(Service::Judge, "read_judgements", visited).await?;
         check_size(gathering.label_bytes())?;
         Ok((gathering, without_query))
+    }
+
+    /// The same, and the verdicts by day.
+    pub(crate) async fn gather_with_days(
+        &self,
+        selection: &ResultSelection,
+    ) -> Result<(Gathering, DriftGathering, u64), ApiError> {
+        let (mut gathering, mut drift, mut without_query) =
+            (Gathering::default(), DriftGathering::default(), 0);
+        let add = |stored: StoredJudgement<'_>| match keys(&stored) {
+            // Beyond the limit checked below, nothing is kept.
+            _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
+            [Some(key), _] | [None, Some(key)] => {
+                let key = key.to_string();
+                let judgement = judgement(&stored, &key);
+                gathering.add(&judgement);
+                drift.add(&judgement, stored.at);
+            }
+            [None, None] => without_query += 1,
+        };
+        let visited = self.database.visit_judgements(selection, add);
+        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        check_size(gathering.label_bytes())?;
+        Ok((gathering, drift, without_query))
     }
 
     /// Those of the selected results whose query has one of the keys `wanted`.

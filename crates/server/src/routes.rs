@@ -301,7 +301,9 @@ fn judge(runs: &Runs, process: Arc<Process>) -> Router {
 fn judge_pages(runs: &Runs, process: &Arc<Process>) -> Router {
     let results = Results::new(runs.judging().database().clone(), process.clone());
     let served = ServedRuns { runs: runs.clone(), process: process.clone() };
-    console::runs_router().with_state(served).merge(console::compare_router().with_state(results))
+    console::runs_router()
+        .with_state(served)
+        .merge(console::compare_router().merge(console::judges_router()).with_state(results))
 }
 
 /// The contract's routes that all resources share, below `prefix`. Searches differ.

@@ -39,7 +39,12 @@ pub(crate) fn result(
 }
 
 /// The two rows of a comparison; `winners` in order and swapped.
-fn comparison(number: usize, query: &str, models: [&str; 2], winners: [&str; 2]) -> [EvaluationResult; 2] {
+pub(crate) fn comparison(
+    number: usize,
+    query: &str,
+    models: [&str; 2],
+    winners: [&str; 2],
+) -> [EvaluationResult; 2] {
     [false, true].map(|swapped| {
         let winner = winners[usize::from(swapped)];
         let metadata = json!({

@@ -12,10 +12,13 @@ use super::{
     scores::combined,
 };
 use crate::{
-    outcome::Outcome,
+    outcome::{Counts, Outcome},
     parse::Winner,
     rubric::{pairwise::PairVerdict, panel::Combination},
-    statistics::{Agreement, PositionBias, WinnerAgreement, agreement, position, winner_agreement},
+    statistics::{
+        Agreement, Bin, Interval, PositionBias, WinnerAgreement, agreement, histogram, position,
+        winner_agreement,
+    },
 };
 
 /// A person's score of one answer.
@@ -70,6 +73,34 @@ pub struct WinnersAgree {
     pub not_judged: u64,
 }
 
+/// A judge's scores by one metric next to people's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// The metric.
+    pub metric: Option<String>,
+    /// The judge.
+    pub judge: Option<String>,
+    /// By the judge's score, lowest first.
+    pub bins: Vec<CalibrationBin>,
+    /// Outcomes of the judge on the labelled answers, one per label.
+    pub counts: Counts,
+    /// Labels of answers that the judge did not judge.
+    pub not_judged: u64,
+}
+
+/// Labels of answers to which a judge gives similar scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CalibrationBin {
+    /// The mean of the judge's scores.
+    pub judge: f64,
+    /// The mean of people's scores.
+    pub people: f64,
+    /// Its 95 % interval over labels, by the normal distribution; none with fewer than two.
+    pub interval: Option<Interval>,
+    /// Number of labels.
+    pub labels: u64,
+}
+
 /// Compares each judge's scores with `labels`. Several scores of one answer by one judge are combined by
 /// `combination`.
 pub fn scores_agree(
@@ -77,6 +108,62 @@ pub fn scores_agree(
     labels: &[ScoreLabel],
     combination: Combination,
 ) -> Vec<ScoresAgree> {
+    let agreements = labelled(judgements, labels, combination).into_iter().map(|of_judge| {
+        let Labelled { metric, judge, pairs, not_judged } = of_judge;
+        let pairs = pairs.into_iter().map(|(score, label)| (score.map(Number), Number(label)));
+        ScoresAgree { metric, judge, agreement: agreement(pairs), not_judged }
+    });
+    agreements.collect()
+}
+
+/// What people say of answers to which a judge gives similar scores.
+pub fn calibration(
+    judgements: &Judgements,
+    labels: &[ScoreLabel],
+    combination: Combination,
+) -> Vec<Calibration> {
+    let calibrations = labelled(judgements, labels, combination).into_iter().map(|of_judge| {
+        let Labelled { metric, judge, pairs, not_judged } = of_judge;
+        let counts = Counts::of(pairs.iter().map(|(score, _)| score));
+        let scored: Vec<(f64, f64)> =
+            pairs.into_iter().filter_map(|(score, label)| Some((score.scored()?, label))).collect();
+        let bins = histogram(scored.iter().map(|(score, _)| *score));
+        let mut of_bins: Vec<Vec<(f64, f64)>> = vec![Vec::new(); bins.len()];
+        for pair in scored {
+            if let Some(place) = Bin::place(&bins, pair.0) {
+                of_bins[place].push(pair);
+            }
+        }
+        let bins = of_bins.iter().filter(|pairs| !pairs.is_empty()).map(|pairs| CalibrationBin::of(pairs));
+        Calibration { metric, judge, bins: bins.collect(), counts, not_judged }
+    });
+    calibrations.collect()
+}
+
+impl CalibrationBin {
+    /// That of these scores of the judge and people.
+    fn of(pairs: &[(f64, f64)]) -> Self {
+        let n = pairs.len() as f64;
+        // Divided first: the sum may exceed the largest number.
+        let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(|pair| of(pair) / n).sum::<f64>();
+        let (judge, people) = (mean(|pair| pair.0), mean(|pair| pair.1));
+        let squares: f64 = pairs.iter().map(|pair| (pair.1 - people).powi(2)).sum();
+        let width = 1.96 * (squares / (n - 1.0) / n).sqrt();
+        let interval = Interval { low: people - width, high: people + width };
+        Self { judge, people, interval: width.is_finite().then_some(interval), labels: pairs.len() as u64 }
+    }
+}
+
+/// The labels of answers that a judge has judged by one metric.
+struct Labelled {
+    metric: Option<String>,
+    judge: Option<String>,
+    /// The judge's score and the label's.
+    pairs: Vec<(Outcome<f64>, f64)>,
+    not_judged: u64,
+}
+
+fn labelled(judgements: &Judgements, labels: &[ScoreLabel], combination: Combination) -> Vec<Labelled> {
     /// By query and model.
     type Scores = HashMap<(Name, Name), Vec<Score>>;
     let mut given: BTreeMap<(Name, Name), Scores> = BTreeMap::new();
@@ -86,7 +173,7 @@ pub fn scores_agree(
     }
     let of_judges = given.into_iter().map(|((metric, judge), scores)| {
         let mut not_judged = 0;
-        let pairs: Vec<(Outcome<Number>, Number)> = labels
+        let pairs: Vec<(Outcome<f64>, f64)> = labels
             .iter()
             .filter_map(|label| {
                 let key = judgements.find(&label.query).zip(judgements.find(&label.model));
@@ -95,18 +182,13 @@ pub fn scores_agree(
                     return None;
                 };
                 let score = match combined(scores, combination) {
-                    Some(score) => Outcome::Scored(Number(score)),
-                    None => scores[0].score.map(Number),
+                    Some(score) => Outcome::Scored(score),
+                    None => scores[0].score,
                 };
-                Some((score, Number(label.score)))
+                Some((score, label.score))
             })
             .collect();
-        ScoresAgree {
-            metric: judgements.owned(metric),
-            judge: judgements.owned(judge),
-            agreement: agreement(pairs),
-            not_judged,
-        }
+        Labelled { metric: judgements.owned(metric), judge: judgements.owned(judge), pairs, not_judged }
     });
     of_judges.collect()
 }

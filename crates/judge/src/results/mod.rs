@@ -8,14 +8,21 @@
 //! which are sorted.
 
 mod compared;
+mod drift;
 mod gathering;
+mod judges;
 mod labels;
 mod pairs;
 mod scores;
 
 pub use compared::{Compared, QueryDifference, compare_models, compare_selections, largest_regressions};
+pub use drift::{DayVerdicts, DriftGathering, JudgeDrift};
 pub use gathering::{Gathering, JudgeVerdict, Judgement, Judgements};
-pub use labels::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, scores_agree, winners_agree};
+pub use judges::{JudgeSummary, summarize_judges};
+pub use labels::{
+    Calibration, CalibrationBin, ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, calibration,
+    scores_agree, winners_agree,
+};
 pub use pairs::{PairSummary, summarize_pairs};
 pub use scores::{ScoreSummary, summarize_scores};
 

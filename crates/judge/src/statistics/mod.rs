@@ -9,11 +9,15 @@
 mod agreement;
 mod bootstrap;
 mod compare;
+mod histogram;
 mod position;
+mod proportion;
 mod summary;
 
 pub use agreement::{Agreement, WinnerAgreement, agreement, winner_agreement};
 pub use bootstrap::{Bootstrap, Interval};
 pub use compare::{Comparison, compare};
+pub use histogram::{Bin, histogram};
 pub use position::{PositionBias, position};
+pub use proportion::share_interval;
 pub use summary::{Summary, WinRate, summarize, win_rate};

@@ -3,7 +3,6 @@
 use ::records::Service;
 use axum::{Router, extract::State, response::Response, routing::get};
 use judge::{
-    outcome::Counts,
     results::{QueryDifference, largest_regressions},
     statistics::Interval,
 };
@@ -16,6 +15,7 @@ use super::{
     Section,
     filters::Filters,
     layout,
+    measured::{interval, left_out, named, number},
     page::Page,
     plot::{Estimate, forest},
     records::record,
@@ -112,33 +112,6 @@ impl From<QueryDifference> for Regression {
             difference: first - second,
         }
     }
-}
-
-/// A name that results may lack.
-fn named(name: Option<&String>) -> Markup {
-    match name {
-        Some(name) => text::text(name),
-        None => html! { span.note { "unknown" } },
-    }
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
-}
-
-fn interval(interval: Option<Interval>) -> String {
-    interval.map_or_else(|| "–".to_owned(), |Interval { low, high }| format!("{low:.3} to {high:.3}"))
-}
-
-fn left_out(Counts { scored: _, unparsed, refused, failed, unanswered }: Counts) -> String {
-    let reasons =
-        [(unparsed, "unparsed"), (refused, "refused"), (failed, "failed"), (unanswered, "unanswered")];
-    let named: Vec<String> = reasons
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, reason)| format!("{} {reason}", text::count(count)))
-        .collect();
-    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
 fn label(parts: [Option<&String>; 2]) -> String {

@@ -18,7 +18,9 @@ mod first_steps;
 mod form;
 mod home;
 mod jobs;
+mod judges;
 mod layout;
+mod measured;
 mod page;
 mod plot;
 mod quality;
@@ -51,6 +53,7 @@ use crate::{
 
 pub(crate) use self::{
     compare::router as compare_router,
+    judges::router as judges_router,
     quality::{Quality, router as quality_router},
     records::router as records_router,
     runs::{router as runs_router, without_runs},

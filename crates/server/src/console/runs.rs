@@ -50,6 +50,7 @@ pub(crate) fn without_runs() -> Router {
     Router::new()
         .route(&Section::Runs.path(), page(Section::Runs))
         .route(&Section::Compare.path(), page(Section::Compare))
+        .route(&Section::Judges.path(), page(Section::Judges))
 }
 
 /// Why there is nothing to show.

@@ -19,6 +19,8 @@ pub(crate) enum Section {
     Runs,
     /// Comparisons of models.
     Compare,
+    /// How judges judge.
+    Judges,
     /// Indexes of tables, and what searches find.
     Quality,
     /// Settings.
@@ -27,13 +29,14 @@ pub(crate) enum Section {
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Home,
         Self::Queries,
         Self::Metrics,
         Self::Outputs,
         Self::Runs,
         Self::Compare,
+        Self::Judges,
         Self::Quality,
         Self::Settings,
     ];
@@ -47,6 +50,7 @@ impl Section {
             Self::Outputs => "Outputs",
             Self::Runs => "Runs",
             Self::Compare => "Compare",
+            Self::Judges => "Judges",
             Self::Quality => "Search quality",
             Self::Settings => "Settings",
         }
@@ -61,6 +65,7 @@ impl Section {
             Self::Outputs => format!("/console/{}", Outputs::PATH),
             Self::Runs => "/console/runs".to_owned(),
             Self::Compare => "/console/compare".to_owned(),
+            Self::Judges => "/console/judges".to_owned(),
             Self::Quality => "/console/quality".to_owned(),
             Self::Settings => "/console/settings".to_owned(),
         }
@@ -73,7 +78,7 @@ impl Section {
             Self::Home | Self::Settings => &[],
             Self::Queries => &[Service::Query],
             Self::Metrics => &[Service::Evaluation],
-            Self::Outputs | Self::Runs | Self::Compare => &[Service::Judge],
+            Self::Outputs | Self::Runs | Self::Compare | Self::Judges => &[Service::Judge],
             Self::Quality => &[Service::Judge, Service::Query, Service::Evaluation],
         }
     }

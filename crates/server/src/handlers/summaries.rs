@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use judge::results::{
-    Judgements, compare_models, compare_selections, scores_agree, summarize_pairs, summarize_scores,
-    winners_agree,
+    Calibration, Judgements, calibration, compare_models, compare_selections, scores_agree, summarize_pairs,
+    summarize_scores, winners_agree,
 };
 use store::postgres::ResultSelection;
 use uuid::Uuid;
@@ -14,8 +14,8 @@ use crate::{
     results::{Results, check_size},
     wire::{
         AgreementRequest, AgreementResponse, ComparisonResponse, Labels, MethodParameters, PairResponse,
-        ResultFilters, RunComparisonResponse, ScoreAgreementResponse, ScoresResponse, SummaryParameters,
-        SummaryResponse, WinnerAgreementResponse,
+        Repeats, ResultFilters, RunComparisonResponse, ScoreAgreementResponse, ScoresResponse,
+        SummaryParameters, SummaryResponse, WinnerAgreementResponse,
     },
 };
 
@@ -105,17 +105,29 @@ pub(crate) async fn agree(
         None => ResultSelection::default(),
     };
     let labels = Labels::new(labels.into_vec())?;
+    let (agreement, _) = agreed(&results, &selection, repeats, labels).await?;
+    Ok(Answer::new(agreement, "compared"))
+}
+
+/// The agreement of the selected results with `labels`, and what people say of answers with similar scores.
+pub(crate) async fn agreed(
+    results: &Results,
+    selection: &ResultSelection,
+    repeats: Repeats,
+    labels: Labels,
+) -> Result<(AgreementResponse, Vec<Calibration>)> {
     let wanted = labels.queries().cloned().collect();
-    let gathering = results.gather_of(&selection, &wanted).await?;
-    let agreement = results.compute([gathering], move |[judgements]| {
+    let gathering = results.gather_of(selection, &wanted).await?;
+    let computed = results.compute([gathering], move |[judgements]| {
         let scores = scores_agree(&judgements, &labels.scores, repeats.into());
         let winners = winners_agree(&judgements, &labels.winners);
-        AgreementResponse {
+        let agreement = AgreementResponse {
             scores: scores.into_iter().map(ScoreAgreementResponse::from).collect(),
             winners: winners.into_iter().map(WinnerAgreementResponse::from).collect(),
-        }
+        };
+        (agreement, calibration(&judgements, &labels.scores, repeats.into()))
     });
-    Ok(Answer::new(agreement.await, "compared"))
+    Ok(computed.await)
 }
 
 /// Reads the parameter `compare`.

@@ -120,12 +120,12 @@ pub(crate) struct AgreementResponse {
 /// How often two raters agree.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RateResponse {
-    agreed: u64,
-    pairs: u64,
+    pub(crate) agreed: u64,
+    pub(crate) pairs: u64,
     /// `agreed / pairs`; null without pairs.
-    accuracy: Option<f64>,
+    pub(crate) accuracy: Option<f64>,
     /// Cohen's kappa; null where chance agreement is complete.
-    kappa: Option<f64>,
+    pub(crate) kappa: Option<f64>,
 }
 
 impl From<Agreement> for RateResponse {
@@ -139,14 +139,14 @@ impl From<Agreement> for RateResponse {
 /// Agreement of a judge's scores by one metric with people's: whether the numbers are equal.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ScoreAgreementResponse {
-    evaluation_prompt_id: Option<String>,
-    judge_model: Option<String>,
+    pub(crate) evaluation_prompt_id: Option<String>,
+    pub(crate) judge_model: Option<String>,
     #[serde(flatten)]
-    agreement: RateResponse,
+    pub(crate) agreement: RateResponse,
     /// Outcomes of the judge on the labelled outputs, one per label.
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Labels of outputs that the judge has not judged.
-    not_judged: u64,
+    pub(crate) not_judged: u64,
 }
 
 impl From<ScoresAgree> for ScoreAgreementResponse {
@@ -165,20 +165,20 @@ impl From<ScoresAgree> for ScoreAgreementResponse {
 /// Agreement of a judge's winners by one metric with people's. An inconsistent comparison counts as a tie.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct WinnerAgreementResponse {
-    evaluation_prompt_id: Option<String>,
-    judge_model: Option<String>,
+    pub(crate) evaluation_prompt_id: Option<String>,
+    pub(crate) judge_model: Option<String>,
     /// With the three outcomes a, b and tie.
-    three_way: RateResponse,
+    pub(crate) three_way: RateResponse,
     /// Without pairs that either calls a tie.
-    without_ties: RateResponse,
+    pub(crate) without_ties: RateResponse,
     /// Pairs that `without_ties` excludes because one or both call them a tie.
-    ties: u64,
+    pub(crate) ties: u64,
     /// Of the labelled comparisons, each counted once.
-    position: PositionResponse,
+    pub(crate) position: PositionResponse,
     /// Outcomes of the judge on the labelled pairs, one per label.
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Labels of pairs that the judge has not judged, or in one order only.
-    not_judged: u64,
+    pub(crate) not_judged: u64,
 }
 
 impl From<WinnersAgree> for WinnerAgreementResponse {

@@ -20,7 +20,8 @@ mod search;
 mod summaries;
 
 pub(crate) use agreement::{
-    AgreementRequest, AgreementResponse, Labels, ScoreAgreementResponse, WinnerAgreementResponse,
+    AgreementRequest, AgreementResponse, Label as HumanLabel, Labels, RateResponse, ScoreAgreementResponse,
+    WinnerAgreementResponse,
 };
 pub(crate) use bounded::{Entries, Label, LaxBool, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
@@ -45,6 +46,6 @@ pub(crate) use results::{
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
 pub(crate) use search::{Fields, QueryVector, SearchBatch};
 pub(crate) use summaries::{
-    ComparisonResponse, MethodParameters, PairResponse, Repeats, RunComparisonResponse, ScoresResponse,
-    SummaryParameters, SummaryResponse,
+    ComparisonResponse, MethodParameters, PairResponse, PositionResponse, Repeats, RunComparisonResponse,
+    ScoresResponse, SummaryParameters, SummaryResponse,
 };

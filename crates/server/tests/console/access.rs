@@ -7,13 +7,15 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 13] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
     "/console/outputs",
     "/console/runs",
     "/console/compare",
+    "/console/judges",
+    "/console/judges/agreement",
     "/console/quality",
     "/console/quality/findings",
     "/console/settings",

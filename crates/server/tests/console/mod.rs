@@ -3,6 +3,7 @@
 mod access;
 mod home;
 mod judged;
+mod judges;
 mod quality;
 mod records;
 

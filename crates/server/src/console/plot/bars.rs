@@ -19,7 +19,7 @@ pub(in super::super) struct Bar {
     /// Its length.
     pub(in super::super) count: u64,
     /// Where a click leads.
-    pub(in super::super) link: String,
+    pub(in super::super) link: Option<String>,
 }
 
 /// `bars`, and the table of their numbers.
@@ -36,7 +36,7 @@ pub(in super::super) fn bars((title, unit): (&str, &str), bars: &[Bar]) -> Marku
                 @for (place, bar) in bars.iter().enumerate() {
                     @let top = place as f64 * ROW;
                     @let (label, is_whole) = text::beginning(&bar.label, LABEL_CHARACTERS);
-                    a href=(bar.link) {
+                    a href=[bar.link.as_deref()] {
                         text x=(LABELS - 8.0) y=(at(top + 15.0)) text-anchor="end" {
                             (text::plain(label)) @if !is_whole { "…" }
                         }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn longest_bar_fills_the_width() {
-        let bar = |label: &str, count| Bar { label: label.to_owned(), count, link: "/x".to_owned() };
+        let bar = |label: &str, count| Bar { label: label.to_owned(), count, link: Some("/x".to_owned()) };
         let svg = bars(("Theme", "queries"), &[bar("physics", 10), bar("<b>", 5)]).into_string();
         assert!(svg.contains("width=\"360\"") && svg.contains("width=\"180\""), "{svg}");
         assert!(svg.contains("&lt;b&gt;") && !svg.contains("<b>"), "{svg}");

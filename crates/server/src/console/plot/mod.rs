@@ -2,6 +2,7 @@
 //! of its numbers.
 
 mod bars;
+mod calibration;
 mod forest;
 mod lines;
 mod sparkline;
@@ -10,6 +11,7 @@ use maud::{Markup, html};
 
 pub(super) use self::{
     bars::{Bar, bars},
+    calibration::{Calibrated, calibration},
     forest::{Estimate, forest},
     lines::{Line, Point, lines},
     sparkline::sparkline,

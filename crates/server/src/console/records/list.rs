@@ -311,7 +311,7 @@ impl RecordsPage {
             .map(|category| Bar {
                 label: category.category.clone().unwrap_or_else(|| format!("(no {key})")),
                 count: category.count,
-                link: link(&self.path(), [("category", category.category.as_deref())]),
+                link: Some(link(&self.path(), [("category", category.category.as_deref())])),
             })
             .collect();
         let more = self.all_categories.unwrap_or_default().saturating_sub(shown.len());

@@ -2,9 +2,11 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::{Row as _, postgres::PgRow};
+use time::PrimitiveDateTime;
 
 use super::FAILING;
 use crate::{
+    StoredTime,
     postgres::{
         Database,
         bounded::bound,
@@ -42,6 +44,8 @@ pub struct StoredJudgement<'r> {
     pub is_out_of_range: bool,
     /// The comparison of two answers, if it is one.
     pub comparison: Option<StoredComparison<'r>>,
+    /// When it was stored, in UTC; `None` if that is unknown or no time of the calendar.
+    pub at: Option<PrimitiveDateTime>,
 }
 
 /// A comparison of two answers.
@@ -101,5 +105,6 @@ fn read(row: &PgRow) -> sqlx::Result<StoredJudgement<'_>> {
         score: row.try_get("score")?,
         is_out_of_range: row.try_get("out_of_range")?,
         comparison: is_pairwise.then_some(comparison),
+        at: row.try_get::<Option<StoredTime>, _>("timestamp")?.and_then(StoredTime::in_calendar),
     })
 }

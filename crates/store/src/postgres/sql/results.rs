@@ -99,7 +99,7 @@ pub(crate) fn read_judgements(selection: &ResultSelection) -> Statement {
     });
     statement(
         format!(
-            "select {query_id},
+            r#"select {query_id},
     substring(sha256(convert_to(query_text, 'UTF8')) for 16) as query_digest,
     {model_id},
     {theme},
@@ -109,15 +109,17 @@ pub(crate) fn read_judgements(selection: &ResultSelection) -> Statement {
     {run_id},
     {repeat},
     coalesce(metadata -> 'out_of_range' = 'true', false) as out_of_range,
-    coalesce(metadata -> 'mode' = '\"pairwise\"', false) as is_pairwise,
+    coalesce(metadata -> 'mode' = '"pairwise"', false) as is_pairwise,
     {opponent},
     coalesce(metadata -> 'swapped' = 'true', false) as swapped,
-    metadata ->> 'winner' as winner
+    metadata ->> 'winner' as winner,
+    "timestamp"
 from (
-    select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, {METADATA} as metadata
+    select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, "timestamp",
+        {METADATA} as metadata
     from evaluation_results{filter}
     offset 0
-) selected"
+) selected"#
         ),
         binds,
     )

@@ -17,9 +17,11 @@ select case when octet_length(query_id) > 4096 then left(query_id, 100) || '… 
     coalesce(metadata -> 'mode' = '"pairwise"', false) as is_pairwise,
     case when octet_length((metadata ->> 'opponent')) > 4096 then left((metadata ->> 'opponent'), 100) || '… [' || octet_length((metadata ->> 'opponent')) || ' bytes, SHA-256 ' || encode(sha256(convert_to((metadata ->> 'opponent'), 'UTF8')), 'hex') || ']' else (metadata ->> 'opponent') end as opponent,
     coalesce(metadata -> 'swapped' = 'true', false) as swapped,
-    metadata ->> 'winner' as winner
+    metadata ->> 'winner' as winner,
+    "timestamp"
 from (
-    select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, panopticon_metadata(result_metadata) as metadata
+    select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, "timestamp",
+        panopticon_metadata(result_metadata) as metadata
     from evaluation_results
 where left(panopticon_metadata(result_metadata) ->> 'run_id', 36) = $1
     offset 0
