@@ -134,6 +134,7 @@ pub fn services(
     }
     let quality = Quality { process: process.clone(), model: model.clone() };
     pages = pages.merge(console::quality_router().with_state(quality));
+    pages = pages.merge(console::migrations_router().with_state(process.clone()));
     let router = router.merge(console.known_to(pages));
     let router = match chroma {
         Some(api) => {

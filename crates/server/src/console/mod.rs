@@ -21,6 +21,7 @@ mod jobs;
 mod judges;
 mod layout;
 mod measured;
+mod migrations;
 mod page;
 mod plot;
 mod quality;
@@ -54,6 +55,7 @@ use crate::{
 pub(crate) use self::{
     compare::router as compare_router,
     judges::router as judges_router,
+    migrations::router as migrations_router,
     quality::{Quality, router as quality_router},
     records::router as records_router,
     runs::{router as runs_router, without_runs},

@@ -23,13 +23,15 @@ pub(crate) enum Section {
     Judges,
     /// Indexes of tables, and what searches find.
     Quality,
+    /// Migrations from ChromaDB.
+    Migrations,
     /// Settings.
     Settings,
 }
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Home,
         Self::Queries,
         Self::Metrics,
@@ -38,6 +40,7 @@ impl Section {
         Self::Compare,
         Self::Judges,
         Self::Quality,
+        Self::Migrations,
         Self::Settings,
     ];
 
@@ -52,6 +55,7 @@ impl Section {
             Self::Compare => "Compare",
             Self::Judges => "Judges",
             Self::Quality => "Search quality",
+            Self::Migrations => "Migrations",
             Self::Settings => "Settings",
         }
     }
@@ -67,6 +71,7 @@ impl Section {
             Self::Compare => "/console/compare".to_owned(),
             Self::Judges => "/console/judges".to_owned(),
             Self::Quality => "/console/quality".to_owned(),
+            Self::Migrations => "/console/migrations".to_owned(),
             Self::Settings => "/console/settings".to_owned(),
         }
     }
@@ -79,7 +84,7 @@ impl Section {
             Self::Queries => &[Service::Query],
             Self::Metrics => &[Service::Evaluation],
             Self::Outputs | Self::Runs | Self::Compare | Self::Judges => &[Service::Judge],
-            Self::Quality => &[Service::Judge, Service::Query, Service::Evaluation],
+            Self::Quality | Self::Migrations => &[Service::Judge, Service::Query, Service::Evaluation],
         }
     }
 

@@ -7,7 +7,7 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
@@ -16,6 +16,7 @@ const PAGES: [&str; 13] = [
     "/console/compare",
     "/console/judges",
     "/console/judges/agreement",
+    "/console/migrations",
     "/console/quality",
     "/console/quality/findings",
     "/console/settings",

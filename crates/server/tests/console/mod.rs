@@ -4,6 +4,7 @@ mod access;
 mod home;
 mod judged;
 mod judges;
+mod migrations;
 mod quality;
 mod records;
 

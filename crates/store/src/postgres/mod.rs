@@ -20,6 +20,7 @@ mod failure;
 pub mod groups;
 mod hot_connections;
 mod index_definition;
+pub mod job_history;
 pub mod jobs;
 mod lock;
 pub mod maintenance;
