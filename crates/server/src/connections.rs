@@ -1,24 +1,21 @@
 //! The open connections of an address, which are limited in number.
 
 use std::{
-    io,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::Notify,
     task::{AbortHandle, JoinSet},
-    time::{Instant, Sleep},
+    time::Instant,
 };
 
 /// How a connection is used; an extension of its requests.
@@ -30,17 +27,31 @@ struct State {
     opened: Instant,
     /// Requests whose response is not complete.
     requests: AtomicU64,
-    /// When the last response ended, in milliseconds after `opened`.
+    /// When the last response ended or its client last sent something, in milliseconds after `opened`.
     idle_since: AtomicU64,
+    /// Whether its client has sent something since the last response.
+    is_heard: AtomicBool,
     /// Whether a request sent the key.
     has_key: AtomicBool,
     /// Since when its client has read less than [`SLOWEST`], in milliseconds after `opened`; [`READS`] if nothing waits
     /// for it.
     behind_since: AtomicU64,
-    /// Notified when the connection becomes idle.
-    freed: Arc<Notify>,
+    crowd: Arc<Crowd>,
+    /// Whether it has been asked to retire, and has neither refused nor ended.
+    is_retiring: AtomicBool,
+    /// Notified when the connection must be closed unless a request has arrived.
+    retiring: Notify,
     /// Notified when the connection must be closed.
     closing: Notify,
+}
+
+/// What the connections of an address share.
+#[derive(Debug, Default)]
+struct Crowd {
+    /// Notified when a connection becomes idle.
+    freed: Notify,
+    /// Whether a client waits for a place that no idle connection can give.
+    waits: AtomicBool,
 }
 
 const READS: u64 = u64::MAX;
@@ -50,14 +61,17 @@ const READS: u64 = u64::MAX;
 pub(crate) struct Busy(ConnectionUse);
 
 impl ConnectionUse {
-    fn begin(freed: Arc<Notify>) -> Self {
+    fn begin(crowd: Arc<Crowd>) -> Self {
         Self(Arc::new(State {
             opened: Instant::now(),
             requests: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
+            is_heard: AtomicBool::new(false),
             has_key: AtomicBool::new(false),
             behind_since: AtomicU64::new(READS),
-            freed,
+            crowd,
+            is_retiring: AtomicBool::new(false),
+            retiring: Notify::new(),
             closing: Notify::new(),
         }))
     }
@@ -87,8 +101,20 @@ impl ConnectionUse {
     fn rest(&self) {
         let state = &self.0;
         state.idle_since.store(self.elapsed_ms(), Ordering::Relaxed);
+        state.is_heard.store(false, Ordering::Relaxed);
         state.requests.fetch_sub(1, Ordering::Relaxed);
-        state.freed.notify_one();
+        state.crowd.freed.notify_one();
+    }
+
+    /// The client has sent `bytes`. The first ones, and all that arrive at [`SLOWEST`], show that a request is under way.
+    pub(crate) fn heard(&self, bytes: usize) {
+        let (state, now) = (&self.0, self.elapsed_ms());
+        if !state.is_heard.swap(true, Ordering::Relaxed) {
+            state.idle_since.store(now, Ordering::Relaxed);
+            return;
+        }
+        let advanced = |since: u64| Some(since.saturating_add(earned_ms(bytes)).min(now));
+        state.idle_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advanced).ok();
     }
 
     /// A request sent the key.
@@ -96,11 +122,36 @@ impl ConnectionUse {
         self.0.has_key.store(true, Ordering::Relaxed);
     }
 
-    /// Since when the connection is idle; connections without the key sort first.
-    fn idle_since(&self) -> Option<(bool, Instant)> {
-        let State { opened, requests, idle_since, has_key, .. } = &*self.0;
+    /// Since when the connection is idle.
+    fn idle_since(&self) -> Option<Instant> {
+        let State { opened, requests, idle_since, .. } = &*self.0;
         let idle = Duration::from_millis(idle_since.load(Ordering::Relaxed));
-        (requests.load(Ordering::Relaxed) == 0).then(|| (has_key.load(Ordering::Relaxed), *opened + idle))
+        (requests.load(Ordering::Relaxed) == 0).then(|| *opened + idle)
+    }
+
+    /// Whether it is idle for so long that no request can be under way.
+    fn is_unused(&self, now: Instant) -> bool {
+        self.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= UNDER_WAY)
+    }
+
+    /// Waits until the connection must end unless a request has arrived.
+    pub(crate) async fn retiring(&self) {
+        self.0.retiring.notified().await;
+    }
+
+    /// Whether the connection ends now that it was asked to retire: not if a request has arrived meanwhile.
+    pub(crate) fn retires(&self) -> bool {
+        let retires = self.is_unused(Instant::now());
+        if !retires {
+            self.0.is_retiring.store(false, Ordering::Relaxed);
+            self.0.crowd.freed.notify_one();
+        }
+        retires
+    }
+
+    /// Whether the connection must end with its response, for a client that waits for a place.
+    pub(crate) fn gives_way(&self) -> bool {
+        self.0.crowd.waits.swap(false, Ordering::Relaxed)
     }
 
     /// For how long the client has read less than [`SLOWEST`] of what waits for it.
@@ -119,16 +170,15 @@ impl ConnectionUse {
     }
 
     /// The client has read `bytes`.
-    fn taken(&self, bytes: usize) {
-        let earned_ms = (bytes as f64 * 1_000.0 / SLOWEST) as u64;
+    pub(crate) fn taken(&self, bytes: usize) {
         let now = self.elapsed_ms();
-        let advanced = |since: u64| (since != READS).then(|| since.saturating_add(earned_ms).min(now));
+        let advanced = |since: u64| (since != READS).then(|| since.saturating_add(earned_ms(bytes)).min(now));
         // An error means that nothing waited.
         self.0.behind_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advanced).ok();
     }
 
     /// The client has read everything.
-    fn all_taken(&self) {
+    pub(crate) fn all_taken(&self) {
         self.0.behind_since.store(READS, Ordering::Relaxed);
     }
 
@@ -200,53 +250,64 @@ pub(crate) struct Connections {
     most: usize,
     open: Vec<(AbortHandle, ConnectionUse)>,
     tasks: JoinSet<()>,
-    freed: Arc<Notify>,
+    crowd: Arc<Crowd>,
 }
 
 impl Connections {
     /// At most `most` connections.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most: most.max(1), open: Vec::new(), tasks: JoinSet::new(), freed: Arc::default() }
+        Self { most: most.max(1), open: Vec::new(), tasks: JoinSet::new(), crowd: Arc::default() }
     }
 
-    /// Whether another connection can be accepted, possibly by closing an idle one. Where all are busy, new ones wait
-    /// in the system's queue.
-    pub(crate) fn has_room(&self) -> bool {
-        self.open.len() < self.most || self.longest_idle().is_some()
-    }
-
-    /// At the limit, closes the connection that has been idle longest; those that never sent the key go first.
-    /// Clients reconnect when they need to.
-    fn make_room(&mut self) {
-        if self.open.len() >= self.most
-            && let Some(index) = self.longest_idle()
-        {
-            self.open.swap_remove(index).0.abort();
-        }
-    }
-
-    fn longest_idle(&self) -> Option<usize> {
-        let idle = self.open.iter().enumerate();
-        let idle = idle.filter_map(|(index, (_, used))| Some((used.idle_since()?, index)));
-        idle.min().map(|(_, index)| index)
-    }
-
-    /// Serves a connection.
+    /// Serves a connection, after [`Self::room`].
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         serve: impl FnOnce(ConnectionUse) -> F,
     ) {
-        self.make_room();
-        let used = ConnectionUse::begin(self.freed.clone());
+        let used = ConnectionUse::begin(self.crowd.clone());
         let task = self.tasks.spawn(serve(used.clone()));
         self.open.push((task, used));
     }
 
-    /// Waits until a connection has ended or become idle.
-    pub(crate) async fn freed(&mut self) {
-        tokio::select! {
-            Some(_) = self.tasks.join_next() => self.open.retain(|(task, _)| !task.is_finished()),
-            () = self.freed.notified() => {}
+    /// Waits until there is room for another connection. At the limit, closes the connection that has been idle longest;
+    /// those that never sent the key go first. If requests may be under way on all of them, the next response ends its
+    /// connection: its client knows, and connects again when it needs to.
+    pub(crate) async fn room(&mut self) {
+        while self.open.len() >= self.most {
+            let stale = self.retire_one();
+            self.crowd.waits.store(stale.is_some(), Ordering::Relaxed);
+            let crowd = self.crowd.clone();
+            tokio::select! {
+                () = self.ended() => {}
+                () = crowd.freed.notified() => {}
+                () = tokio::time::sleep_until(stale.unwrap_or_else(Instant::now)), if stale.is_some() => {}
+            }
+        }
+        self.crowd.waits.store(false, Ordering::Relaxed);
+    }
+
+    /// Asks an unused connection to retire; if there is none, returns when there may be one.
+    fn retire_one(&self) -> Option<Instant> {
+        if self.open.iter().any(|(_, used)| used.0.is_retiring.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let now = Instant::now();
+        let unused = self.open.iter().map(|(_, used)| used).filter(|used| used.is_unused(now));
+        let longest = unused.min_by_key(|used| (used.0.has_key.load(Ordering::Relaxed), used.idle_since()));
+        if let Some(used) = longest {
+            used.0.is_retiring.store(true, Ordering::Relaxed);
+            used.0.retiring.notify_one();
+            return None;
+        }
+        let idle = self.open.iter().filter_map(|(_, used)| used.idle_since());
+        Some(idle.min().unwrap_or(now) + UNDER_WAY)
+    }
+
+    /// Waits until a connection has ended; for ever if none is open.
+    pub(crate) async fn ended(&mut self) {
+        match self.tasks.join_next().await {
+            Some(_) => self.open.retain(|(task, _)| !task.is_finished()),
+            None => std::future::pending().await,
         }
     }
 
@@ -256,276 +317,155 @@ impl Connections {
         loop {
             let now = Instant::now();
             for (task, used) in &self.open {
-                let idle = used.idle_since().map(|(_, since)| now.saturating_duration_since(since));
-                if used.stalled_for().max(idle.unwrap_or_default()) >= FAREWELL {
+                if used.is_unused(now) || used.stalled_for() >= UNDER_WAY {
                     task.abort();
                 }
             }
             tokio::select! {
                 ended = self.tasks.join_next() => if ended.is_none() { return },
-                () = tokio::time::sleep(FAREWELL / 4) => {}
+                () = tokio::time::sleep(UNDER_WAY / 4) => {}
             }
         }
     }
 }
 
-/// How long a request may take to arrive, or a client may read nothing, once the process shuts down: that long a packet
-/// may be under way. Nothing has been done for such a request, and its client repeats it.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a request may take to arrive, or a client may read nothing, when its connection must be closed for another one
+/// or because the process shuts down: that long a packet may be under way, and a client that has just connected, or has just
+/// read a response, may send its request. Shorter, and clients find connections closed on which they have sent a request.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Bytes per second that a client must read for its response to continue: a tenth of the slowest lines' bandwidth. A
 /// slower client could keep its response, and above all an export permit, for any length of time.
-const SLOWEST: f64 = 8_192.0;
+pub(crate) const SLOWEST: f64 = 8_192.0;
 
-/// A stream whose writes fail when the peer reads too slowly or not at all: otherwise unsent data would stay in
-/// memory indefinitely.
-#[derive(Debug)]
-pub(crate) struct MinimumRateStream<S = TcpStream> {
-    stream: S,
-    patience: Duration,
-    used: ConnectionUse,
-    /// Set while a write waits for the peer.
-    wait: Option<Wait>,
-}
-
-#[derive(Debug)]
-struct Wait {
-    /// When the peer's rate is checked.
-    end: Pin<Box<Sleep>>,
-    /// Bytes that the peer has read since the wait began.
-    taken: usize,
-}
-
-impl<S> MinimumRateStream<S> {
-    pub(crate) fn new(stream: S, patience: Duration, used: ConnectionUse) -> Self {
-        Self { stream, patience, used, wait: None }
-    }
-
-    /// The result of a write.
-    fn judge(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        match (written, &mut self.wait) {
-            (Poll::Ready(Ok(bytes)), wait) => {
-                self.used.taken(bytes);
-                if let Some(wait) = wait {
-                    wait.taken += bytes;
-                }
-                Poll::Ready(Ok(bytes))
-            }
-            (Poll::Pending, _) => {
-                self.used.waits_for_client();
-                self.wait(context).map(Err)
-            }
-            (failed, _) => failed,
-        }
-    }
-
-    /// Waits, and fails if the peer has read too little since the wait began.
-    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let patience = self.patience;
-        loop {
-            let begin = || Wait { end: Box::pin(tokio::time::sleep(patience)), taken: 0 };
-            let wait = self.wait.get_or_insert_with(begin);
-            if wait.end.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            if (wait.taken as f64) < SLOWEST * patience.as_secs_f64() {
-                let (taken, seconds) = (wait.taken, patience.as_secs_f64());
-                let reason = format!("the client took {taken} bytes in {seconds} s");
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, reason));
-            }
-            self.wait = None;
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for MinimumRateStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for MinimumRateStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.judge(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A flush follows a complete write.
-        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
-        self.wait = None;
-        self.used.all_taken();
-        Poll::Ready(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+/// The time that `bytes` take at [`SLOWEST`].
+fn earned_ms(bytes: usize) -> u64 {
+    (bytes as f64 * 1_000.0 / SLOWEST) as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn client_is_behind_from_the_last_time_that_it_read_at_the_minimum_rate() {
-        let (ours, mut theirs) = tokio::io::duplex(16);
-        let used = ConnectionUse::of_test();
-        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(3_600), used.clone());
-        let (pause, second) = (Duration::from_secs(5), Duration::from_secs(1));
-        tokio::time::sleep(pause).await;
-        assert_eq!(used.stalled_for(), Duration::ZERO, "nothing waits for the client");
-        let large = [0; 64 << 10];
-        let mut writing = Box::pin(async {
-            stream.write_all(&large).await.expect("it is read");
-            stream.flush().await.expect("it is read");
-        });
-        let mut read = vec![0; large.len()];
-        tokio::select! {
-            () = &mut writing => panic!("nothing is read"),
-            () = tokio::time::sleep(pause) => {}
-        }
-        assert_eq!(used.stalled_for(), pause);
-        tokio::select! {
-            () = &mut writing => panic!("not all is read"),
-            // A tenth of the minimum rate.
-            () = async {
-                for part in read[..8_000].chunks_mut(800) {
-                    theirs.read_exact(part).await.expect("it was written");
-                    tokio::time::sleep(second).await;
-                }
-            } => {}
-        }
-        let stalled = used.stalled_for();
-        assert!(stalled > pause + 8 * second && stalled < pause + 10 * second, "{stalled:?}");
-        tokio::join!(writing, async {
-            theirs.read_exact(&mut read[8_000..]).await.expect("it was written");
-        });
-        assert_eq!(used.stalled_for(), Duration::ZERO);
-    }
-
-    #[tokio::test]
-    async fn write_fails_when_the_peer_reads_nothing() {
-        let (ours, theirs) = tokio::io::duplex(16);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_millis(20), ConnectionUse::of_test());
-        let error = stream.write_all(&[0; 64]).await.expect_err("the peer does not read");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(theirs);
-    }
-
-    /// Writes a megabyte to a reader of `bytes` per second.
-    async fn write_to_reader_of(bytes: usize) -> io::Result<()> {
-        let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30), ConnectionUse::of_test());
-        let reader = tokio::spawn(async move {
-            let mut taken = vec![0; bytes];
-            while theirs.read_exact(&mut taken).await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        });
-        let written = stream.write_all(&[0; 1 << 20]).await;
-        reader.abort();
-        written
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn client_below_the_minimum_rate_is_dropped_and_one_above_it_is_not() {
-        let error = write_to_reader_of(7_000).await.expect_err("the reader is below the minimum rate");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        write_to_reader_of(9_000).await.expect("the reader is above the minimum rate");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_time_between_responses_does_not_count() {
-        let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30), ConnectionUse::of_test());
-        for _ in 0..3 {
-            let mut taken = [0; 2_048];
-            let (written, read) = tokio::join!(stream.write_all(&[0; 2_048]), theirs.read_exact(&mut taken));
-            written.expect("it is read");
-            read.expect("it was written");
-            stream.flush().await.expect("all is written");
-            tokio::time::sleep(Duration::from_secs(60)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn connection_waiting_for_a_body_is_closed_like_an_idle_one() {
-        let mut connections = Connections::new(1);
+    /// Serves a connection that ends when it is asked to retire and has nothing to do.
+    fn open(connections: &mut Connections) -> ConnectionUse {
         let mut opened = None;
         connections.spawn(|used| {
-            opened = Some(used);
-            std::future::pending()
+            opened = Some(used.clone());
+            async move {
+                loop {
+                    used.retiring().await;
+                    if used.retires() {
+                        break;
+                    }
+                }
+            }
         });
-        let used = opened.expect("it was opened");
-        let busy = used.busy();
-        assert!(!connections.has_room());
-        let waiting = used.waiting();
-        assert!(connections.has_room(), "its body may never arrive");
-        drop(waiting);
-        assert!(!connections.has_room(), "its body arrived");
-        drop(busy);
-        assert!(connections.has_room());
+        opened.expect("it was opened")
     }
 
-    #[tokio::test]
+    fn is_open(connections: &Connections, used: &ConnectionUse) -> bool {
+        connections.open.iter().any(|(_, other)| other.is(used))
+    }
+
+    /// How long a further connection waits, up to a minute.
+    async fn wait_for_room(connections: &mut Connections) -> Option<Duration> {
+        let began = Instant::now();
+        let room = tokio::time::timeout(Duration::from_secs(60), connections.room()).await;
+        room.is_ok().then(|| began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_waiting_for_a_body_is_closed_like_an_idle_one() {
+        let mut connections = Connections::new(1);
+        let used = open(&mut connections);
+        let busy = used.busy();
+        tokio::time::advance(UNDER_WAY).await;
+        assert_eq!(wait_for_room(&mut connections).await, None);
+        let waiting = used.waiting();
+        drop(waiting);
+        assert_eq!(wait_for_room(&mut connections).await, None, "its body arrived");
+        let _waiting = used.waiting();
+        assert_eq!(wait_for_room(&mut connections).await, Some(UNDER_WAY), "its body may never arrive");
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_on_which_a_request_may_be_under_way_is_not_closed() {
+        let mut connections = Connections::new(3);
+        let [idle, new, heard] = [(); 3].map(|()| open(&mut connections));
+        idle.trust();
+        drop(idle.busy());
+        tokio::time::advance(UNDER_WAY - Duration::from_millis(1)).await;
+        let [_new, _heard] = [new.busy(), heard.busy()];
+        drop((_new, _heard));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(wait_for_room(&mut connections).await, Some(Duration::ZERO));
+        assert!(!is_open(&connections, &idle) && is_open(&connections, &new), "its key does not save it");
+        let new = (new, open(&mut connections));
+        tokio::time::advance(UNDER_WAY / 2).await;
+        heard.heard(1);
+        let took = wait_for_room(&mut connections).await.expect("one is unused for long enough");
+        assert!(took < UNDER_WAY && !is_open(&connections, &new.0) && is_open(&connections, &new.1));
+        // A client that sends at the minimum rate is under way; one that sends now and then a byte is not.
+        let slow = open(&mut connections);
+        for _ in 0..4 {
+            tokio::time::advance(UNDER_WAY / 2).await;
+            heard.heard(SLOWEST as usize / 2);
+            slow.heard(1);
+        }
+        for used in [&new.1, &slow] {
+            assert_eq!(wait_for_room(&mut connections).await, Some(Duration::ZERO));
+            assert!(!is_open(&connections, used) && is_open(&connections, &heard));
+            open(&mut connections);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_arrives_while_its_connection_is_asked_to_retire_is_answered() {
+        let mut connections = Connections::new(1);
+        let used = open(&mut connections);
+        tokio::time::advance(UNDER_WAY).await;
+        assert_eq!(connections.retire_one(), None);
+        let busy = used.busy();
+        assert_eq!(wait_for_room(&mut connections).await, None);
+        assert!(is_open(&connections, &used));
+        assert!(used.gives_way(), "its response is the last one");
+        drop(busy);
+        assert!(wait_for_room(&mut connections).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_connections_end_with_their_response_while_a_client_waits() {
+        let mut connections = Connections::new(2);
+        let [first, second] = [(); 2].map(|()| open(&mut connections));
+        let busy = [first.busy(), second.busy()];
+        assert!(!first.gives_way(), "nobody waits");
+        assert_eq!(wait_for_room(&mut connections).await, None);
+        assert!(first.gives_way() && !second.gives_way(), "one place is enough");
+        drop(busy);
+        assert!(wait_for_room(&mut connections).await.is_some());
+        assert!(!second.gives_way(), "nobody waits any longer");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn idle_connections_without_the_key_are_closed_first() {
         let mut connections = Connections::new(3);
-        let mut uses = Vec::new();
-        let mut open = |connections: &mut Connections| {
-            let mut opened = None;
-            connections.spawn(|used| {
-                opened = Some(used);
-                std::future::pending()
-            });
-            uses.push(opened.expect("it was opened"));
-            uses.clone()
-        };
-        let is_open = |connections: &Connections, used: &ConnectionUse| {
-            connections.open.iter().any(|(_, other)| Arc::ptr_eq(&other.0, &used.0))
-        };
-        open(&mut connections);
-        open(&mut connections);
-        let uses = open(&mut connections);
+        let uses = [(); 3].map(|()| open(&mut connections));
         uses[0].trust();
         let busy = [uses[1].busy(), uses[2].busy()];
-        assert!(connections.has_room(), "the first is idle, if trusted");
-        let uses = open(&mut connections);
-        assert!(!is_open(&connections, &uses[0]) && connections.open.len() == 3);
-        let last = uses[3].busy();
-        assert!(!connections.has_room(), "all are busy");
+        tokio::time::advance(UNDER_WAY).await;
+        assert_eq!(
+            wait_for_room(&mut connections).await,
+            Some(Duration::ZERO),
+            "the first is idle, if trusted"
+        );
+        assert!(!is_open(&connections, &uses[0]));
+        let last = open(&mut connections).busy();
         uses[1].trust();
         drop(busy);
-        connections.freed().await;
-        assert!(connections.has_room());
-        let uses = open(&mut connections);
+        tokio::time::advance(UNDER_WAY).await;
+        assert_eq!(wait_for_room(&mut connections).await, Some(Duration::ZERO));
         assert!(is_open(&connections, &uses[1]) && !is_open(&connections, &uses[2]));
         drop(last);
     }

@@ -21,6 +21,7 @@ mod large_workers;
 mod layers;
 mod listener;
 mod metrics;
+mod minimum_rate;
 mod openapi;
 mod permit;
 mod process;

@@ -1,11 +1,13 @@
 //! A listening address and its router.
 
-use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, serve::Listener as Accept};
+use futures_util::FutureExt as _;
 use hyper::{
     Request,
     body::Incoming,
+    header::{self, HeaderValue},
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -16,7 +18,10 @@ use hyper_util::{
 use judge::runs::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{ConnectionUse, Connections, MinimumRateStream};
+use crate::{
+    connections::{ConnectionUse, Connections, guarded},
+    minimum_rate::MinimumRateStream,
+};
 
 /// Maximum bytes of a request's head: each connection may occupy as many, with or without the key.
 const HEAD_BYTES: usize = 128 << 10;
@@ -52,9 +57,9 @@ pub enum ListenerError {
 /// Limits of the connections of an address.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Maximum concurrent connections. A further one closes an idle connection, or waits if none is idle. With fewer
-    /// than clients keep open, they must reconnect often; with more than the system has file descriptors for, nothing
-    /// else can be opened.
+    /// Maximum concurrent connections. A further one waits for another to be idle for a second, or to be answered, which
+    /// is then closed. With fewer than clients keep open, they must reconnect often; with more than the system has file
+    /// descriptors for, nothing else can be opened.
     pub connections: usize,
     /// Time limit for the head of a request, from the start of the connection or the end of the last response. If too
     /// short, clients lose connections that they keep for reuse; if too long, silent clients occupy connections.
@@ -98,15 +103,19 @@ impl Listener {
         // Dropping this future aborts the connections.
         let mut connections = Connections::new(limits.connections);
         loop {
-            tokio::select! {
+            let stream = tokio::select! {
                 // When the system has no more file descriptors, this waits and retries.
-                (stream, _) = Accept::accept(&mut listener), if connections.has_room() => {
-                    let (router, shutdown) = (router.clone(), shutdown.clone());
-                    connections.spawn(|used| serve_connection(stream, router, shutdown, (limits, used)));
-                }
-                () = connections.freed() => {}
+                (stream, _) = Accept::accept(&mut listener) => stream,
+                () = connections.ended() => continue,
+                () = shutdown.begun() => break,
+            };
+            // Further clients wait in the system's queue.
+            tokio::select! {
+                () = connections.room() => {}
                 () = shutdown.begun() => break,
             }
+            let (router, shutdown) = (router.clone(), shutdown.clone());
+            connections.spawn(|used| serve_connection(stream, router, shutdown, (limits, used)));
         }
         drop(listener);
         tokio::time::timeout(limits.grace, connections.all_ended())
@@ -127,25 +136,42 @@ async fn serve_connection(
     let routed = TowerToHyperService::new(router);
     let this = used.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let (used, busy) = (used.clone(), used.busy());
         request.extensions_mut().insert(used.clone());
-        routed.call(request)
+        let response = routed.call(request);
+        async move {
+            let mut response = response.await?.map(|body| guarded(body, busy));
+            if used.gives_way() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let stream = TokioIo::new(MinimumRateStream::new(stream, limits.write, this.clone()));
     let mut connection = pin!(protocol.serve_connection(stream, service));
-    let served = async {
+    let mut is_last = false;
+    let ended = loop {
         tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.begun() => {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = shutdown.begun(), if !is_last => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                is_last = true;
             }
-        }
-    };
-    let ended = tokio::select! {
-        ended = served => ended,
-        () = this.closed() => {
-            tracing::info!("closed a connection whose client read nothing while others waited for its place");
-            return;
+            () = this.closed() => {
+                tracing::info!("closed a connection whose client read nothing while others waited for its place");
+                return;
+            }
+            () = this.retiring() => {
+                // Lets the runtime look for data, and the connection read it: a request that has arrived is answered.
+                tokio::task::yield_now().await;
+                if let Some(ended) = connection.as_mut().now_or_never() {
+                    break ended;
+                }
+                if this.retires() {
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = ended {

@@ -433,6 +433,36 @@ async fn idle_connections_are_closed_for_new_ones() {
 }
 
 #[tokio::test]
+async fn requests_of_more_clients_than_connections_are_all_answered() {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+    let address = listener.address();
+    let router = Router::new().fallback(|| async { "an answer" });
+    let limits = ConnectionLimits { connections: 5, ..TIMES };
+    let serving = tokio::spawn(listener.serve(router, Shutdown::default(), limits));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..25 {
+        clients.spawn(async move {
+            let mut requests = 40;
+            while requests > 0 {
+                let mut stream = TcpStream::connect(address).await.expect("it listens");
+                let mut is_last = false;
+                while requests > 0 && !is_last {
+                    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is sent");
+                    let mut answer = Vec::new();
+                    while !answer.ends_with(b"an answer") {
+                        assert_ne!(stream.read_buf(&mut answer).await.expect("it is not reset"), 0);
+                    }
+                    is_last = String::from_utf8_lossy(&answer).contains("connection: close");
+                    requests -= 1;
+                }
+            }
+        });
+    }
+    tokio::time::timeout(PATIENCE, clients.join_all()).await.expect("each client gets its turn");
+    serving.abort();
+}
+
+#[tokio::test]
 async fn client_that_never_reads_is_dropped() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
     let address = listener.address();

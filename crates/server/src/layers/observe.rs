@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use crate::{
     answer::{ApiError, Failed},
-    connections::{ConnectionUse, guarded},
     process::Process,
     route_class::{ClassOf, RouteClass},
     trace,
@@ -42,7 +41,6 @@ pub(crate) async fn observed(
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let busy = request.extensions().get().map(ConnectionUse::busy);
     let _in_flight = process.metrics.request_begins();
     let id = request_id(request.headers());
     let header = HeaderValue::from_str(&id).expect("an id is visible ASCII");
@@ -86,10 +84,7 @@ pub(crate) async fn observed(
         response.headers_mut().insert(TRACE_ID, header.clone());
     }
     response.headers_mut().insert(REQUEST_ID, header);
-    match busy {
-        Some(busy) => response.map(|body| guarded(body, busy)),
-        None => response,
-    }
+    response
 }
 
 /// Adds security headers.
