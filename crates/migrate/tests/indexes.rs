@@ -21,7 +21,7 @@ async fn vector_indexes(test_database: &TestDatabase, name: &str) -> String {
     let select = format!(
         "select coalesce(string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), opcname), E'\n'), '')
         from pg_index join pg_opclass on pg_opclass.oid = indclass[0]
-        where indrelid = '{name}'::regclass and not indisprimary"
+        where indrelid = '{name}'::regclass and not indisprimary and indexrelid::regclass::text !~ '^panopticon_(metadata|position)_'"
     );
     one(test_database, &select).await
 }

@@ -320,7 +320,7 @@ async fn builds_without_enough_shared_memory_are_retried_without_parallel_worker
         database.change_indexes(&table, 1, &changes, build, &|_, _| {}).await.expect("the index is built");
         database.rebuild_index(&table, 1, (name, definition), &|_, _| {}).await.expect("it is rebuilt");
     }
-    database.build_service_indexes(&table, 1, Build::Alone, &|_, _| {}).await.expect("they are built");
+    database.build_other_indexes(&table, 1, Build::Alone, &|_, _| {}).await.expect("they are built");
     database.ensure_service_indexes(Service::Judge).await.expect("they are built");
     let observed = database.observe_indexes(&table).await.expect("the table is observed");
     assert_eq!(observed.indexes.iter().filter(|index| index.is_searched()).count(), 2);

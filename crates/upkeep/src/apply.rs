@@ -1,5 +1,6 @@
 //! Executes index plans.
 
+use records::Service;
 use store::postgres::{
     Build, Database, Table,
     vector_index::{IndexChange, IndexUse, MeasuredSetting, Observation, PlanRecord, Precision, VectorIndex},
@@ -62,6 +63,11 @@ pub async fn apply(
     let failed = Error::store("change the indexes of", table);
     let lock = database.lock_indexes(&table.name).await.map_err(&failed)?;
     let applied = carry_out(database, table, policy, Build::Concurrently, observer).await.map_err(&failed)?;
+    if !is_of_service(table) {
+        build_others(database, table, (&applied.plan, Build::Concurrently), observer)
+            .await
+            .map_err(&failed)?;
+    }
     lock.release().await.map_err(&failed)?;
     Ok(applied)
 }
@@ -108,13 +114,28 @@ pub async fn apply_after_copy(
     let lock = database.lock_indexes_in_turn(&table.name).await?;
     let policy = Policy { urgency: BuildUrgency::Migration, ..*policy };
     let applied = carry_out(database, table, &policy, build, observer).await?;
-    let rows = applied.plan.rows;
-    database
-        .build_service_indexes(table, rows, build, &|done, total| observer(Event::Building { done, total }))
-        .await?;
+    build_others(database, table, (&applied.plan, build), observer).await?;
     lock.release().await?;
     database.analyze(table).await?;
     Ok(applied)
+}
+
+/// Builds the other indexes that the table of a service has, and that of a collection with a vector index.
+async fn build_others(
+    database: &Database,
+    table: &Table,
+    (plan, build): (&Plan, Build),
+    observer: &Observer<'_>,
+) -> Result<(), store::Error> {
+    if is_of_service(table) || matches!(plan.wanted, TargetIndex::Index(_)) {
+        let progress = |done, total| observer(Event::Building { done, total });
+        database.build_other_indexes(table, plan.rows, build, &progress).await?;
+    }
+    Ok(())
+}
+
+fn is_of_service(table: &Table) -> bool {
+    Service::ALL.into_iter().any(|service| Table::of(service) == *table)
 }
 
 /// Drops the half-precision indexes of `table`, before rows are inserted that they cannot hold.

@@ -19,9 +19,11 @@ use super::{
 
 const ROUNDS: usize = 3;
 /// How long reading phases of a round last.
-const LASTS: Duration = Duration::from_secs(3);
+const LASTS: Duration = Duration::from_secs(2);
 /// Different requests of a round.
 const BODIES: usize = 100;
+/// Of which so many are sent in phases that write.
+const WRITES: u64 = 30;
 /// Records that are added by one request.
 const TOGETHER: usize = 1_000;
 
@@ -151,7 +153,7 @@ impl Contest {
         let until = match phase.path {
             "/query" | "/get" => Until::Elapsed(LASTS),
             // What is written or deleted twice is another request.
-            _ => Until::Requests(BODIES as u64),
+            _ => Until::Requests(WRITES),
         };
         let before = server.cpu_seconds()?;
         let load = drive(phase.clients, until, move |request| {

@@ -242,20 +242,19 @@ pub(super) async fn query(
         let message = "Error executing plan: Internal error: Error finding id";
         return Err(Refusal::Chroma(StatusCode::INTERNAL_SERVER_ERROR, message.to_owned()));
     }
-    let Neighbours { records, nearest, .. } = &found;
+    let Neighbours { mut records, nearest, .. } = found;
+    for record in &mut records {
+        record.metadata = shown(record.metadata.take());
+    }
     let include = &query.include;
-    let is_included = |part| include.contains(&part);
     let mut answer = QueryResponse::empty(include);
-    for hits in nearest {
+    for hits in &nearest {
         let of = |hit: &(usize, f64)| &records[hit.0];
         answer.ids.push(hits.iter().map(|hit| of(hit).id.as_str()).collect());
         push(&mut answer.embeddings, hits.iter().map(|hit| of(hit).embedding.as_deref()).collect());
         push(&mut answer.documents, hits.iter().map(|hit| of(hit).document.as_deref()).collect());
         push(&mut answer.uris, hits.iter().map(|hit| of(hit).uri.as_deref()).collect());
-        let metadata = |hit| shown(of(hit).metadata.clone());
-        if is_included(Include::Metadatas) {
-            push(&mut answer.metadatas, hits.iter().map(metadata).collect());
-        }
+        push(&mut answer.metadatas, hits.iter().map(|hit| of(hit).metadata.as_ref()).collect());
         let distance = |hit: &(usize, f64)| Some(hit.1 as f32).filter(|distance| distance.is_finite());
         push(&mut answer.distances, hits.iter().map(distance).collect());
     }
@@ -353,13 +352,15 @@ struct GetResponse {
     include: Vec<Include>,
 }
 
+type ShownMetadata<'a> = Option<&'a Map<String, Value>>;
+
 #[derive(Debug, Serialize)]
 struct QueryResponse<'a> {
     ids: Vec<Vec<&'a str>>,
     embeddings: Option<Vec<Vec<Option<&'a [f32]>>>>,
     documents: Option<Vec<Vec<Option<&'a str>>>>,
     uris: Option<Vec<Vec<Option<&'a str>>>>,
-    metadatas: Option<Vec<Metadatas>>,
+    metadatas: Option<Vec<Vec<ShownMetadata<'a>>>>,
     distances: Option<Vec<Vec<Option<f32>>>>,
     include: &'a [Include],
 }

@@ -258,6 +258,36 @@ async fn searches_by_several_vectors_find_what_each_of_them_finds() {
 }
 
 #[tokio::test]
+async fn cosine_distance_does_not_depend_on_the_length_of_the_searched_vector() {
+    let api = Api::start().await;
+    let path =
+        api.collection(json!({"name": "lengths", "configuration": {"hnsw": {"space": "cosine"}}})).await;
+    let body = json!({"ids": ["a", "b", "c"], "embeddings": [[1, 0], [1, 1], [-3, 1]]});
+    api.done(&format!("{path}/add"), body).await;
+    let search = async |length: f64, limit: u32| {
+        let body = json!({"query_embeddings": [[length, length * 0.5]], "n_results": limit});
+        let found = api.done(&format!("{path}/query"), body).await;
+        let distances = found["distances"][0].as_array().into_iter().flatten();
+        let distances: Vec<f64> = distances.filter_map(Value::as_f64).collect();
+        (found["ids"].clone(), distances)
+    };
+    let (ids, expected) = search(1.0, 3).await;
+    assert_eq!(ids, json!([["b", "a", "c"]]));
+    for length in [1e-37, 1e-30, 1e-20, 1e-11, 1e11, 1e30, 3e38] {
+        // Few and many are found by different statements.
+        for limit in [3, 2_000] {
+            let (ids, distances) = search(length, limit).await;
+            assert_eq!(ids, json!([["b", "a", "c"]]), "{length}");
+            let is_near = |(one, other): (&f64, &f64)| (one - other).abs() < 1e-6;
+            assert!(
+                distances.iter().zip(&expected).all(is_near),
+                "{length}: {distances:?}, not {expected:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn texts_of_conditions_are_never_read_as_sql() {
     let api = Api::start().await;
     let path = api.collection(json!({"name": "odd_texts"})).await;

@@ -1,4 +1,4 @@
-//! The indexes of the services' tables except the vector index. Missing ones are built, also while the table is in
+//! The indexes of the services' tables and of large collections except the vector index. Missing ones are built, also while the table is in
 //! use.
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use super::{
     Database, Table,
     sql::{
         self, Build,
-        service_indexes::{ServiceIndex, create_index, result_indexes, service_indexes},
+        service_indexes::{ServiceIndex, collection_indexes, create_index, result_indexes, service_indexes},
     },
 };
 use crate::{Error, postgres::error::StatementContext as _};
@@ -65,12 +65,16 @@ impl Database {
         lock.release().await
     }
 
-    /// The statements that build the missing indexes of `table`, if it belongs to a service.
+    /// The statements that build the missing indexes of `table`, which belongs to a service or has a vector index.
     pub(super) async fn index_statements(&self, table: &Table, build: Build) -> Result<Vec<sql::Sql>, Error> {
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
-        let Some(service) = service else { return Ok(Vec::new()) };
+        let indexes = match service {
+            Some(service) => service_indexes(service),
+            None if table.shared.is_none() => collection_indexes(table),
+            None => return Ok(Vec::new()),
+        };
         let mut statements = Vec::new();
-        for (index, state) in self.unfinished(service_indexes(service)).await? {
+        for (index, state) in self.unfinished(indexes).await? {
             if state == IndexState::Invalid {
                 statements.push(sql::drop_index(&index.name, build));
             }

@@ -1,7 +1,9 @@
 //! The records nearest to vectors.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +36,8 @@ use crate::{
 
 pub(super) const OPERATION: &str = "search records";
 
+/// The largest component of a vector whose length is far from the limits of single precision.
+const REPRESENTABLE: RangeInclusive<f32> = 1e-10..=1e10;
 /// Of all vectors of a request together.
 const MAX_HITS: usize = 200_000;
 /// Queries that may have more hits are made in turn.
@@ -114,6 +118,8 @@ impl Collections {
         (embeddings, limit): (&[Embedding], u32),
         parts: RecordParts,
     ) -> Result<Neighbours, CollectionError> {
+        let scaled = scaled(table.space, embeddings);
+        let embeddings = scaled.as_ref();
         if let Some(found) = self.few_nearest(collection, selection, (embeddings, limit), parts).await? {
             return Ok(found);
         }
@@ -196,6 +202,29 @@ impl Collections {
         self.known.lock().know_index(&table.name, index.clone());
         Ok(index)
     }
+}
+
+/// The searched vectors. pgvector computes the cosine distance in single precision, in which the length of very short or long
+/// ones cannot be represented: they are scaled, which does not change the distance.
+fn scaled(space: DistanceSpace, embeddings: &[Embedding]) -> Cow<'_, [Embedding]> {
+    let largest =
+        |embedding: &Embedding| embedding.as_slice().iter().fold(0.0_f32, |most, one| most.max(one.abs()));
+    let is_odd = |embedding: &Embedding| {
+        let largest = largest(embedding);
+        largest > 0.0 && !REPRESENTABLE.contains(&largest)
+    };
+    if space != DistanceSpace::Cosine || !embeddings.iter().any(is_odd) {
+        return Cow::Borrowed(embeddings);
+    }
+    let scale = |embedding: &Embedding| match is_odd(embedding) {
+        true => {
+            let largest = f64::from(largest(embedding));
+            let components = embedding.as_slice().iter().map(|one| (f64::from(*one) / largest) as f32);
+            Embedding::from(components.collect::<Vec<f32>>())
+        }
+        false => embedding.clone(),
+    };
+    Cow::Owned(embeddings.iter().map(scale).collect())
 }
 
 /// Checks the size of an answer in which a record is repeated for each vector that it is near to.

@@ -3,6 +3,7 @@
 //! They are not created by schema migrations, since they would slow down a copy into an empty table.
 
 use records::Service;
+use uuid::Uuid;
 
 use super::{
     Build, Sql,
@@ -45,6 +46,18 @@ pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
         indexes.push(index("model", newest_of("model_id")));
     }
     indexes
+}
+
+/// The indexes of the table of a collection that has a vector index: filters that few records match do not read all
+/// records.
+pub(crate) fn collection_indexes(table: &Table) -> Vec<ServiceIndex> {
+    // The name of the table may leave no room.
+    let digest = Uuid::new_v5(&Uuid::nil(), table.name.as_bytes()).simple();
+    vec![ServiceIndex {
+        name: format!("panopticon_metadata_{digest}"),
+        table: table.name.clone(),
+        definition: "using gin (metadata jsonb_path_ops)".to_owned(),
+    }]
 }
 
 /// Names of the indexes of `table` whose first key is the expression that filters compare with a column's value.
@@ -96,6 +109,8 @@ mod tests {
     fn indexes_are_the_golden_ones() {
         let mut indexes: Vec<ServiceIndex> = Service::ALL.into_iter().flat_map(service_indexes).collect();
         indexes.extend(result_indexes());
+        let odd = Table { name: format!("odd \"{}\"", "a".repeat(50)), ..Table::of(Service::Query) };
+        indexes.extend(collection_indexes(&odd));
         let statements: String = indexes
             .iter()
             .map(|index| format!("{};\n", create_index(index, Build::Concurrently).0))

@@ -145,12 +145,12 @@ impl Database {
         self.build_watched((table, rows), (needed_kb, workers), statements, build, progress).await
     }
 
-    /// Builds the missing indexes of a service's table except the vector index; other tables have none. The caller
-    /// holds the lock on the table's indexes.
+    /// Builds the missing indexes, except the vector index, of a table that belongs to a service or has a vector index. The
+    /// caller holds the lock on the table's indexes.
     ///
     /// # Errors
     /// When one cannot be built.
-    pub async fn build_service_indexes(
+    pub async fn build_other_indexes(
         &self,
         table: &Table,
         rows: u64,
