@@ -10,7 +10,7 @@ use super::{
     DEFAULT_DATABASE, DEFAULT_TENANT,
     registration::{
         ChangedHere, Changes, OPERATION, Registered, Registration, SourceDatabase, add_databases,
-        add_tenants, allowed_tables, has_digests, is_name, known,
+        add_tenants, allowed_tables, has_digests, is_name, known, mixed,
     },
 };
 use crate::{
@@ -39,6 +39,7 @@ impl Database {
                 let refused = Registered::Refused("this role may not write to the registry of collections");
                 return Ok(vec![refused; collections.len()]);
             };
+            let mixed = mixed(connection, collections).await?;
             let known = known(connection, collections).await?;
             let mut outcomes = Vec::new();
             let (mut new, mut updated) = (Vec::new(), Vec::new());
@@ -48,6 +49,8 @@ impl Database {
                     Registered::Refused("its name is empty, longer than 512 characters, or contains NUL")
                 } else if !is_allowed {
                     Registered::Refused("this role may not change its table")
+                } else if mixed.contains(&collection.id) {
+                    Registered::Refused("its table holds another collection too, which is not served either")
                 } else if let Some(row) = known.get(&collection.id) {
                     let differences = row.differences(collection);
                     let table = collection.table.as_ref().map(|table| &table.name);

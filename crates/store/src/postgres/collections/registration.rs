@@ -255,6 +255,48 @@ pub(super) async fn allowed_tables(
     Ok(Some(allowed))
 }
 
+/// Those of `collections` whose table holds another collection too, which clients would see as one. Migrated collections
+/// of these tables are no longer registered.
+pub(super) async fn mixed(
+    connection: &mut PgConnection,
+    collections: &[Registration],
+) -> Result<HashSet<Uuid>, Error> {
+    let tables = || collections.iter().filter_map(|one| Some((one.id, one.table.as_ref()?.name.clone())));
+    let (ids, tables): (Vec<Uuid>, Vec<String>) = tables().unzip();
+    let mixed = sqlx::query!(
+        r#"
+        select given.id as "id!", given.table_name as "table_name!"
+        from unnest($1::uuid[], $2::text[]) as given (id, table_name)
+        where exists (
+            select
+            from migration_jobs job
+            where job.table_name = given.table_name and job.collection_id <> given.id and job.status <> 'undone'
+        ) or exists (
+            select
+            from chroma_collections other
+            where other.table_name = given.table_name and other.id <> given.id
+        )
+        "#,
+        &ids,
+        &tables
+    )
+    .fetch_all(on(connection))
+    .await
+    .during(OPERATION)?;
+    if mixed.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let tables: Vec<String> = mixed.iter().map(|row| row.table_name.clone()).collect();
+    sqlx::query!(
+        "delete from chroma_collections where table_name = any($1) and migration_digest is not null",
+        &tables
+    )
+    .execute(on(connection))
+    .await
+    .during(OPERATION)?;
+    Ok(mixed.into_iter().map(|row| row.id).collect())
+}
+
 /// The rows of `collections` that exist.
 pub(super) async fn known(
     connection: &mut PgConnection,
