@@ -11,10 +11,12 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 /// `batch_rows`.
 const FIRST_BATCH_ROWS: usize = 250;
 
-/// Makes batches of records, in the order of the source.
+/// Makes batches of records, in the order of the source. Their positions begin with 0.
 pub(crate) struct Batcher {
     options: BatchOptions,
     batch: Batch,
+    /// New rows of earlier batches.
+    inserted: i64,
     /// Target number of rows of the current batch.
     batch_rows: usize,
     /// Digest of all records that a row can hold, whatever their action.
@@ -27,7 +29,8 @@ impl Batcher {
         let batch_rows = options.batch_rows.min(FIRST_BATCH_ROWS);
         Self {
             options,
-            batch: Batch::default(),
+            batch: Batch { position: Some(0), ..Batch::default() },
+            inserted: 0,
             batch_rows,
             digest: CollectionDigest::default(),
             scratch: Vec::new(),
@@ -60,7 +63,9 @@ impl Batcher {
             return None;
         }
         self.batch_rows = (self.batch_rows * 2).min(self.options.batch_rows);
-        let next = Batch { new: self.batch.new.emptied(), ..Batch::default() };
+        self.inserted += i64::try_from(self.batch.new.len()).unwrap_or(i64::MAX);
+        let (new, position) = (self.batch.new.emptied(), Some(self.inserted));
+        let next = Batch { new, position, ..Batch::default() };
         Some(std::mem::replace(&mut self.batch, next))
     }
 

@@ -65,14 +65,22 @@ pub(crate) async fn copy(
     observer: &Observer,
 ) -> Result<Copied, Error> {
     let table = Arc::new(plan.classifier.table.clone());
+    // Parallel writers do not change the order of the source, in which Chroma clients see the records.
+    let first = database.reserve_positions(&table, plan.classifier.tally.inserts).await;
+    let first = first.map_err(Error::store("copy into", &table.name))?;
     let (sender, receiver) = mpsc::channel(options.connections);
     // Shared by the tasks: the next idle one takes the next batch.
     let receiver = Arc::new(Mutex::new(receiver));
     let mut tasks = JoinSet::new();
     for _ in 0..options.connections {
         let (job, receiver) = (job.clone(), receiver.clone());
-        let writer =
-            Writer { database: database.clone(), table: table.clone(), job, rejected: options.rejected };
+        let writer = Writer {
+            database: database.clone(),
+            table: table.clone(),
+            job,
+            rejected: options.rejected,
+            first,
+        };
         tasks.spawn(write_batches(writer, receiver, observer.clone()));
     }
     // The channel is closed once the last task has ended.
@@ -236,11 +244,14 @@ struct Writer {
     table: Arc<Table>,
     job: Job,
     rejected: RejectedRecords,
+    /// The position of the first new row, if rows have positions.
+    first: Option<i64>,
 }
 
 impl Writer {
-    async fn write(&self, batch: Batch, observer: &Observer) -> Result<Written, store::Error> {
-        let Self { database, table, job, rejected } = self;
+    async fn write(&self, mut batch: Batch, observer: &Observer) -> Result<Written, store::Error> {
+        let Self { database, table, job, rejected, first } = self;
+        batch.position = first.zip(batch.position).map(|(first, place)| first + place);
         let mut refused = Vec::new();
         let pending = match database.write(table, job, &batch).await {
             Err(store::Error::Row { .. } | store::Error::BeyondHalf { .. })

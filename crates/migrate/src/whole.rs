@@ -43,6 +43,10 @@ const SMALL_RECORDS: u64 = 2_000;
 /// Maximum number of small collections that are copied in parallel.
 const MAX_PARALLEL: usize = 4;
 
+/// About shared tables.
+const NOT_SERVED: &str =
+    "Chroma clients do not see collections in a shared table: each needs a table of its own";
+
 /// A source, its selected collections and their targets.
 pub struct WholeSource {
     /// The source.
@@ -101,6 +105,9 @@ pub async fn migrate_collections(
         }
         collections.extend(run.batch(batch).await?);
         observer(Event::Progress { done: collections.len() as u64, total });
+    }
+    if !shared.is_empty() {
+        run.server.warnings.push(NOT_SERVED.to_owned());
     }
     if options.mode == Mode::Run {
         for table in shared {

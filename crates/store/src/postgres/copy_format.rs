@@ -42,6 +42,17 @@ pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord, run: Uui
     digest
 }
 
+/// Bytes of a position as a field.
+pub(crate) const POSITION_BYTES: usize = size_of::<i32>() + size_of::<i64>();
+
+/// Appends an encoded row with `position` as another field.
+pub(crate) fn write_positioned(buffer: &mut Vec<u8>, row: &[u8], position: i64) {
+    let (fields, rest) = row.split_first_chunk().expect("a row begins with the number of its fields");
+    buffer.extend((i16::from_be_bytes(*fields) + 1).to_be_bytes());
+    buffer.extend(rest);
+    write_field(buffer, &position.to_be_bytes());
+}
+
 /// Appends `row` as a row of [`copy_records`](super::sql::service::copy_records).
 pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     // id, source_id, text, metadata, created_at, embedding

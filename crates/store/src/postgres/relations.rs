@@ -11,3 +11,19 @@ pub(super) async fn has_table(connection: &mut PgConnection, name: &str) -> sqlx
         .fetch_one(on(connection))
         .await
 }
+
+/// Whether the rows of the table `name` have positions, as those of collections have that Chroma clients see.
+pub(super) async fn has_positions(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select
+            from pg_attribute
+            where attrelid = to_regclass(quote_ident($1)) and attname = 'position' and not attisdropped
+        ) as "has_positions!"
+        "#,
+        name
+    )
+    .fetch_one(on(connection))
+    .await
+}

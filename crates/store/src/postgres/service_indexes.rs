@@ -1,10 +1,11 @@
-//! The indexes of the services' tables and of large collections except the vector index. Missing ones are built, also while the table is in
-//! use.
+//! The indexes of the services' tables and of large collections except the vector index. Missing ones are built, also
+//! while the table is in use.
 
 use std::collections::HashMap;
 
 use super::{
     Database, Table,
+    relations::has_positions,
     sql::{
         self, Build,
         service_indexes::{ServiceIndex, collection_indexes, create_index, result_indexes, service_indexes},
@@ -70,7 +71,19 @@ impl Database {
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let indexes = match service {
             Some(service) => service_indexes(service),
-            None if table.shared.is_none() => collection_indexes(table),
+            None if table.shared.is_none() => {
+                let indexes = collection_indexes(table);
+                let has_positions = self
+                    .in_transaction(async |connection| {
+                        has_positions(connection, &table.name).await.during(OPERATION)
+                    })
+                    .await?;
+                match has_positions {
+                    true => indexes.into(),
+                    // Chroma clients do not see it.
+                    false => indexes.into_iter().take(1).collect(),
+                }
+            }
             None => return Ok(Vec::new()),
         };
         let mut statements = Vec::new();

@@ -15,10 +15,13 @@ pub use super::jobs::QuarantinedRecord;
 use super::{
     Database, Table,
     checkout::Transaction,
-    copy_format::{HEADER, TRAILER, content_fields, digest_record, write_record},
+    copy_format::{
+        HEADER, POSITION_BYTES, TRAILER, content_fields, digest_record, write_positioned, write_record,
+    },
     jobs::{self, Counts, Job},
+    relations::has_positions,
     scan::{self, RowParts},
-    sql,
+    sql::{self, collections::copy_in_positions},
     unnamed::on,
 };
 use crate::{
@@ -82,6 +85,16 @@ impl EncodedRows {
         &self.bytes[end(places.start)..end(places.end)]
     }
 
+    /// The same with positions, which begin with `first`, in a last column.
+    fn positioned(&self, first: i64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + self.len() * POSITION_BYTES);
+        bytes.extend(HEADER);
+        for (place, position) in (0..self.len()).zip(first..) {
+            write_positioned(&mut bytes, self.part(place..place + 1), position);
+        }
+        bytes
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.ids.len()
@@ -114,6 +127,8 @@ pub fn record_parts(table: &Table, record: &StoredRecord) -> RowParts {
 pub struct Batch {
     /// New rows.
     pub new: EncodedRows,
+    /// The position of the first of them, which the others follow; `None` lets the table number them, if it does.
+    pub position: Option<i64>,
     /// Existing rows with new content.
     pub changed: EncodedRows,
     /// The digests of these rows when they were read, in the same order. A row that was edited since is left
@@ -132,6 +147,7 @@ impl Batch {
         let kept = self.changed.ids.iter().zip(&self.changed_from).filter(|(id, _)| !left_out.contains(id));
         Self {
             new: self.new.without(left_out),
+            position: self.position,
             changed: self.changed.without(left_out),
             changed_from: kept.map(|(_, digest)| *digest).collect(),
             deleted: self.deleted.clone(),
@@ -225,6 +241,29 @@ impl Database {
         }
     }
 
+    /// Reserves positions for `count` new rows of `table`, and returns the first; `None` if its rows have none. What is added
+    /// from now on comes after them.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn reserve_positions(&self, table: &Table, count: u64) -> Result<Option<i64>, Error> {
+        const OPERATION: &str = "reserve the positions of rows";
+        self.in_transaction(async |connection| {
+            if !has_positions(connection, &table.name).await.during(OPERATION)? {
+                return Ok(None);
+            }
+            // Others may take numbers in between, so that rows of other tables have the same ones.
+            sqlx::query_scalar!(
+                "select min(position) from (select nextval('chroma_positions') as position from generate_series(1::bigint, $1)) reserved",
+                i64::try_from(count).unwrap_or(i64::MAX)
+            )
+            .fetch_one(on(connection))
+            .await
+            .during(OPERATION)
+        })
+        .await
+    }
+
     /// The rows of `batch` that the table rejects, with the server's error for each. Changes nothing.
     ///
     /// # Errors
@@ -277,10 +316,15 @@ impl Database {
         if !batch.new.is_empty() {
             match new_rows {
                 NewRows::Straight => {
-                    let statement = sql::copy_in(table);
+                    let copied = match batch.position {
+                        None => copy(&mut transaction, &sql::copy_in(table), &batch.new.bytes).await,
+                        Some(first) => {
+                            let (statement, rows) = (copy_in_positions(table), batch.new.positioned(first));
+                            copy(&mut transaction, &statement, &rows).await
+                        }
+                    };
                     // A trigger may leave rows out without an error; the comparison finds which.
-                    written.counts.written =
-                        copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
+                    written.counts.written = copied.during(COPY_ROWS)?;
                 }
                 NewRows::Staged => {
                     written.conflicting = insert_staged(&mut transaction, table, &batch.new).await?;

@@ -27,7 +27,7 @@ const ESCAPED: &str = "is_escaped";
 /// The columns that only the tables of collections have.
 pub(crate) const COLLECTION_COLUMNS: [&str; 2] = [POSITION, ESCAPED];
 /// First the records from before there was a position.
-const INSERTION_ORDER: &str = "position nulls first, created_at, id";
+pub(crate) const INSERTION_ORDER: &str = "position nulls first, created_at, id";
 
 /// A row to store.
 pub(crate) struct CollectionRow<'a> {
@@ -125,6 +125,13 @@ pub(crate) fn copy_collection_records(table: &Table) -> String {
     format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
 }
 
+/// Opens a binary COPY of whole rows, and their positions, into the table.
+pub(crate) fn copy_in_positions(table: &Table) -> String {
+    let mut columns = table.all_columns();
+    columns.push(POSITION);
+    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
+}
+
 /// The rows `keys` with all but their embeddings, locked until the end of the transaction.
 pub(crate) fn lock_collection_records(table: &Table, keys: Vec<Uuid>) -> Statement {
     let mut binds = Binds::default();
@@ -203,16 +210,26 @@ pub(crate) fn list_collection_records(
     let mut binds = Binds::default();
     let (shown, name) = (shown(table, parts), quoted(&table.name));
     let filter = filter(table, rows, &mut binds)?;
+    if (limit, offset) == (None, 0) {
+        return Ok(statement(
+            format!("select {shown}\nfrom {name}{filter}\norder by {INSERTION_ORDER}"),
+            binds,
+        ));
+    }
     let limit =
         limit.map_or(String::new(), |limit| format!("\nlimit {}", binds.add(Bind::Whole(limit.into()))));
     let offset = match offset {
         0 => String::new(),
         offset => format!("\noffset {}", binds.add(Bind::Whole(offset.into()))),
     };
-    Ok(statement(
-        format!("select {shown}\nfrom {name}{filter}\norder by {INSERTION_ORDER}{limit}{offset}"),
-        binds,
-    ))
+    // The index on the order has the keys, so that records before the page are not read.
+    let page =
+        format!("select id as page_id\nfrom {name}{filter}\norder by {INSERTION_ORDER}{limit}{offset}");
+    let page = page.replace('\n', "\n    ");
+    let sql = format!(
+        "select {shown}\nfrom (\n    {page}\n) page\njoin {name} on id = page_id\norder by {INSERTION_ORDER}"
+    );
+    Ok(statement(sql, binds))
 }
 
 /// The records with these keys, in no particular order.
@@ -490,6 +507,7 @@ mod tests {
             plain(trusted(copy_collection_records(table))),
             &expect_file!["golden/copy_collection_records.sql"],
         );
+        check(plain(trusted(copy_in_positions(table))), &expect_file!["golden/copy_in_positions.sql"]);
         check(
             Ok(lock_collection_records(table, keys.to_vec())),
             &expect_file!["golden/lock_collection_records.sql"],

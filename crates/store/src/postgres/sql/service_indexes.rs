@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Build, Sql,
+    collections::INSERTION_ORDER,
     condition::INDEXED_CHARACTERS,
     quoted,
     results::{FINGERPRINT, METADATA, RUN},
@@ -49,15 +50,19 @@ pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
 }
 
 /// The indexes of the table of a collection that has a vector index: filters that few records match do not read all
-/// records.
-pub(crate) fn collection_indexes(table: &Table) -> Vec<ServiceIndex> {
+/// records, nor do pages in the order of insertion, which only the tables have that Chroma clients see.
+pub(crate) fn collection_indexes(table: &Table) -> [ServiceIndex; 2] {
     // The name of the table may leave no room.
     let digest = Uuid::new_v5(&Uuid::nil(), table.name.as_bytes()).simple();
-    vec![ServiceIndex {
-        name: format!("panopticon_metadata_{digest}"),
+    let index = |purpose: &str, definition: String| ServiceIndex {
+        name: format!("panopticon_{purpose}_{digest}"),
         table: table.name.clone(),
-        definition: "using gin (metadata jsonb_path_ops)".to_owned(),
-    }]
+        definition,
+    };
+    [
+        index("metadata", "using gin (metadata jsonb_path_ops)".to_owned()),
+        index("position", format!("({INSERTION_ORDER})")),
+    ]
 }
 
 /// Names of the indexes of `table` whose first key is the expression that filters compare with a column's value.

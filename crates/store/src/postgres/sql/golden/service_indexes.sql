@@ -19,3 +19,4 @@ create index concurrently if not exists "evaluation_results_panopticon_run" on "
 create index concurrently if not exists "evaluation_results_panopticon_fingerprint" on "evaluation_results" using hash ((panopticon_metadata(result_metadata) ->> 'fingerprint')) where panopticon_metadata(result_metadata) ->> 'fingerprint' is not null;
 create index concurrently if not exists "evaluation_results_panopticon_metadata" on "evaluation_results" using gin (panopticon_metadata(result_metadata) jsonb_path_ops);
 create index concurrently if not exists "panopticon_metadata_68d424436cb1515ea7747eb36f2c8106" on "odd ""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""" using gin (metadata jsonb_path_ops);
+create index concurrently if not exists "panopticon_position_68d424436cb1515ea7747eb36f2c8106" on "odd ""aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""" (position nulls first, created_at, id);
