@@ -16,22 +16,33 @@ const MOST_COLLECTIONS: u32 = 200;
 /// The tables with vectors: those of services, and the largest ones of collections, which migrations or Chroma clients have
 /// created; by name.
 ///
+/// A table of a collection that does not have the expected columns is left out with a warning.
+///
 /// # Errors
-/// When a statement fails, or a table does not have the expected columns.
+/// When a statement fails, or a table of a service does not have the expected columns.
 pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
     tables_and(database, &[]).await
 }
 
 /// The same, and those of collections whose names are `wanted`, whatever their size.
 ///
+/// A table of a collection that does not have the expected columns is left out with a warning, unless it is `wanted`.
+///
 /// # Errors
-/// When a statement fails, or a table does not have the expected columns.
+/// When a statement fails, or a table of a service, or a wanted one, does not have the expected columns.
 pub async fn tables_and(database: &Database, wanted: &[String]) -> Result<Vec<Table>, store::Error> {
     let all = known_and(database, &database.jobs().await?, wanted).await?;
     let mut tables = Vec::new();
     for table in all {
-        if database.table_state(&table).await? != TableState::Absent {
-            tables.push(table);
+        match database.table_state(&table).await {
+            Ok(TableState::Absent) => {}
+            Ok(_) => tables.push(table),
+            Err(error @ store::Error::Schema { .. })
+                if !is_of_service(&table) && !wanted.contains(&table.name) =>
+            {
+                log::warn!("table `{}` is neither watched nor maintained: {error}", table.name);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(tables)
@@ -65,7 +76,6 @@ pub(crate) async fn known_and(
             all.extend(database.collection_table(name).await?);
         }
     }
-    let is_of_service = |table: &Table| Service::ALL.iter().any(|service| service.collection() == table.name);
     let others: Vec<String> =
         all.iter().filter(|table| !is_of_service(table)).map(|table| table.name.clone()).collect();
     if others.len() > MOST_COLLECTIONS as usize {
@@ -76,6 +86,10 @@ pub(crate) async fn known_and(
     }
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(all)
+}
+
+fn is_of_service(table: &Table) -> bool {
+    Service::ALL.iter().any(|service| service.collection() == table.name)
 }
 
 /// The expected tables: those of services and those of `jobs`, by name.

@@ -117,3 +117,47 @@ async fn number_of_watched_collections_is_bounded() {
     let wanted = upkeep::tables_and(&database, &small[..1]).await.expect("the tables are known");
     assert!(wanted.iter().any(|table| table.name == small[0]), "it was asked for");
 }
+
+#[tokio::test]
+async fn damaged_table_of_a_collection_does_not_hide_the_others() {
+    let (test_database, database) = prepared().await;
+    database.create_default_tenant().await.expect("it is created");
+    let collections = Collections::new(database.clone());
+    let damaged = collection(&collections, "damaged").await.table.expect("it has a table").name;
+    let intact = collection(&collections, "intact").await.table.expect("it has a table").name;
+    test_database.execute(&format!("alter table {damaged} drop column embedding")).await;
+    let watched = names(&database).await;
+    assert!(watched.contains(&intact) && !watched.contains(&damaged), "{watched:?}");
+    let limits = upkeep::maintenance::Limits::default();
+    let observed =
+        upkeep::maintenance::observe(&database, &limits, None).await.expect("the others are observed");
+    assert!(observed.tables.iter().any(|table| table.health.name == intact && table.vectors.is_some()));
+    let wanted = upkeep::tables_and(&database, std::slice::from_ref(&damaged)).await;
+    wanted.expect_err("it was asked for");
+}
+
+#[tokio::test]
+async fn large_collection_gets_indexes_for_filters_and_pages() {
+    let (test_database, database) = prepared().await;
+    database.create_default_tenant().await.expect("it is created");
+    let collections = Collections::new(database.clone());
+    let table = collection(&collections, "large").await.table.expect("it has a table");
+    let name = &table.name;
+    test_database
+        .execute(&format!(
+            "insert into {name} (id, source_id, metadata, created_at, embedding)
+             select gen_random_uuid(), n::text, jsonb_build_object('n', n), now(), array[sin(n), cos(n)]::vector
+             from generate_series(1, 12000) n"
+        ))
+        .await;
+    let policy = upkeep::Policy::default();
+    for _ in 0..2 {
+        upkeep::apply(&database, &table, &policy, &|_| {}).await.expect("its indexes are built");
+    }
+    let plan = async |sql: &str| test_database.texts(&format!("explain {sql}")).await.join("\n");
+    let page =
+        plan(&format!("select id from {name} order by position nulls first, created_at, id limit 10")).await;
+    assert!(page.contains("Index") && page.contains("panopticon_position_"), "{page}");
+    let filtered = plan(&format!("select id from {name} where metadata @> '{{\"n\": 7}}'")).await;
+    assert!(filtered.contains("panopticon_metadata_"), "{filtered}");
+}

@@ -14,6 +14,7 @@ use super::{
     bounded::{AnswerSize, of_weight, too_large, within_answer},
     checkout::{Pool, Transaction},
     failure::Failing,
+    growth::Growth,
     hot_connections::{HotConnections, TRUSTED_IDLE},
     search_watch::SearchWatch,
     session::{self, Session, Vectors},
@@ -93,6 +94,8 @@ pub struct Database {
     is_local: bool,
     max_connections: u32,
     watch: Option<Arc<SearchWatch>>,
+    /// Shared by all handles.
+    growth: Arc<Growth>,
     /// Shared by all handles; updated when the schema is prepared.
     session: Arc<RwLock<Session>>,
 }
@@ -194,6 +197,7 @@ impl Database {
             is_local,
             max_connections,
             watch: None,
+            growth: Arc::default(),
             session: Arc::new(RwLock::new(session)),
         })
     }
@@ -231,6 +235,11 @@ impl Database {
         let (size, idle) = self.connections();
         // Both may change concurrently.
         self.max_connections.saturating_sub(size.saturating_sub(idle))
+    }
+
+    /// How much the tables of collections have grown by writes of this process.
+    pub fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     /// The same database, with `watch` counting its vector searches.

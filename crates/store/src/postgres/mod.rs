@@ -18,6 +18,7 @@ mod evaluation_results;
 mod executor;
 mod failure;
 pub mod groups;
+mod growth;
 mod hot_connections;
 mod index_definition;
 pub mod job_history;
@@ -60,6 +61,7 @@ pub use error::Error;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, StoredComparison, StoredJudgement, StoredResult,
 };
+pub use growth::Growth;
 pub use lock::AdvisoryLock;
 pub use models::{RegisteredModel, Registration};
 pub use odd_values::OddValues;

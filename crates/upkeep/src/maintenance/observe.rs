@@ -7,6 +7,7 @@ use store::postgres::{
     Database, Table,
     jobs::{Job, JobStatus},
     maintenance::{ColumnStatistics, Ledger, TableHealth},
+    schema::TableState,
     vector_index::Observation,
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -133,10 +134,11 @@ pub async fn observe(
     let mut tables = Vec::new();
     for health in database.table_health(&names).await? {
         let vectors = match with_vectors.get(&health.name) {
-            Some(table) => Some(Vectors {
-                observation: crate::observe::observe(database, table).await?,
-                statistics: database.filter_statistics(table).await?,
-            }),
+            Some(table) => match observe_vectors(database, table).await {
+                // A Chroma client has deleted the collection.
+                Err(_) if database.table_state(table).await? == TableState::Absent => continue,
+                observed => Some(observed?),
+            },
             None => None,
         };
         let migration = match () {
@@ -166,6 +168,13 @@ pub async fn observe(
         .filter_map(|job| Some((job.run_id, job.problems.into_iter().next()?)))
         .collect();
     Ok(Observed { at, tables, expired, timeless, damaged })
+}
+
+async fn observe_vectors(database: &Database, table: &Table) -> Result<Vectors, store::Error> {
+    Ok(Vectors {
+        observation: crate::observe::observe(database, table).await?,
+        statistics: database.filter_statistics(table).await?,
+    })
 }
 
 /// Tables into which a migration writes now.

@@ -21,7 +21,8 @@ pub(super) struct Maintainer {
 }
 
 impl Maintainer {
-    /// Runs a round each interval until `shutdown`, which interrupts a round in progress.
+    /// Runs a round each interval, and when a collection of Chroma clients has grown, until `shutdown`, which interrupts a
+    /// round in progress.
     pub(super) async fn run(&self, shutdown: &Shutdown, pulse: Pulse) {
         let metrics = self.process.maintenance_metrics();
         loop {
@@ -31,6 +32,7 @@ impl Maintainer {
             }
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}
+                () = self.database.growth().settled() => {}
                 () = shutdown.begun() => return,
             }
             let observer = |event: Event<'_>| report(event, &metrics);

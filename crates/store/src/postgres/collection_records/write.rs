@@ -93,11 +93,13 @@ impl Collections {
         };
         check_dimensions(&table, records.iter().filter_map(|record| record.embedding.as_ref()))?;
         let batch = Batch { collections: self, table: &table, records };
-        match mode {
+        let added = match mode {
             WriteMode::Add => batch.add(&mut transaction).await?,
             WriteMode::Update | WriteMode::Upsert => batch.merge(&mut transaction, mode).await?,
-        }
-        transaction.commit().await.map_err(failing(OPERATION))
+        };
+        transaction.commit().await.map_err(failing(OPERATION))?;
+        self.database.growth().add(&table.name, added);
+        Ok(())
     }
 
     pub(super) async fn begin_writing(&self) -> Result<Transaction, CollectionError> {
@@ -185,7 +187,8 @@ impl Batch<'_> {
         self.table.row_id(id)
     }
 
-    async fn add(&self, connection: &mut PgConnection) -> Result<(), CollectionError> {
+    /// Adds the new ones, and returns their number.
+    async fn add(&self, connection: &mut PgConnection) -> Result<u64, CollectionError> {
         let keys: Vec<Uuid> = self.records.iter().map(|record| self.key(&record.id)).collect();
         let existing: Vec<Uuid> = sqlx::query_scalar(sql::existing_rows(self.table))
             .bind(&keys)
@@ -199,8 +202,8 @@ impl Batch<'_> {
         self.insert(connection, &new).await
     }
 
-    /// Merges the records of the batch with each other and with the stored ones.
-    async fn merge(&self, connection: &mut PgConnection, mode: WriteMode) -> Result<(), CollectionError> {
+    /// Merges the records of the batch with each other and with the stored ones, and returns the number of new ones.
+    async fn merge(&self, connection: &mut PgConnection, mode: WriteMode) -> Result<u64, CollectionError> {
         let mut places: HashMap<Uuid, usize> = HashMap::new();
         let mut merged: Vec<(Uuid, Cow<'_, RecordWrite>)> = Vec::with_capacity(self.records.len());
         for record in self.records {
@@ -279,14 +282,14 @@ impl Batch<'_> {
         (self.table.text == Presence::Required).then(String::new)
     }
 
-    /// Inserts records that do not exist.
+    /// Inserts records that do not exist, and returns their number.
     async fn insert(
         &self,
         connection: &mut PgConnection,
         records: &[(Uuid, Cow<'_, RecordWrite>)],
-    ) -> Result<(), CollectionError> {
+    ) -> Result<u64, CollectionError> {
         if records.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let (mut rows, now) = (HEADER.to_vec(), now());
         for (key, record) in records {
@@ -322,8 +325,7 @@ impl Batch<'_> {
             );
         }
         let statement = statements::copy_collection_records(self.table);
-        copy(connection, &statement, &rows).await.map_err(failing(OPERATION))?;
-        Ok(())
+        copy(connection, &statement, &rows).await.map_err(failing(OPERATION))
     }
 }
 
