@@ -15,21 +15,17 @@ use store::{
         Database, Table,
         jobs::{Job, JobStatus},
     },
-    storage::StorageError,
 };
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::list::run_link;
+use super::{AREA, failed, no_run, run_link};
 use crate::{
     answer::ApiError,
     console::form::Form,
     jobs::{Progress, Subject, TooManyJobs},
     process::Process,
 };
-
-/// The jobs of these pages.
-pub(super) const AREA: &str = "migrations";
 
 /// Ids that a result names.
 const SHOWN_IDS: usize = 20;
@@ -210,12 +206,4 @@ async fn of_run(process: &Process, id: &str) -> Result<(Database, Uuid)> {
     let members: Vec<Uuid> = database.jobs_of_group(run).await.map_err(failed)?.into_iter().collect();
     let found = database.jobs_of_run(run, &members).await.map_err(failed)?;
     if found.is_empty() { Err(no_run(id)) } else { Ok((database, run)) }
-}
-
-pub(super) fn no_run(id: &str) -> ApiError {
-    ApiError::NoRecord { noun: "migration", id: id.to_owned() }
-}
-
-pub(super) fn failed(error: store::Error) -> ApiError {
-    ApiError::Storage(StorageError::Failed { operation: "read migrations", source: error.into() })
 }

@@ -7,11 +7,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 use store::storage::Cursor;
 
-use super::{
-    Migrated,
-    actions::{AREA, failed},
-    rows, time, without_database,
-};
+use super::{AREA, Migrated, failed, rows, run_link, time, without_database};
 use crate::{
     answer::ApiError,
     console::{
@@ -73,11 +69,6 @@ pub(super) async fn show(
         page.items = found.into_iter().map(Migrated::from).collect();
     }
     Ok(view.show(&page))
-}
-
-/// The page of a run.
-pub(super) fn run_link(run: &str) -> String {
-    link(&format!("{}/run", Section::Migrations.path()), [("id", Some(run))])
 }
 
 impl Migrated {

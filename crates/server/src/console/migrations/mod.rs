@@ -16,10 +16,13 @@ use axum::{
 use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::Value;
-use store::{StoredTime, postgres::job_history::JobRecord};
+use store::{StoredTime, postgres::job_history::JobRecord, storage::StorageError};
 
-use super::{Section, jobs, layout, text};
+use super::{Section, filters::link, jobs, layout, text};
 use crate::{answer::ApiError, handlers::runs::Events, process::Process};
+
+/// The jobs of these pages.
+const AREA: &str = "migrations";
 
 /// The pages.
 pub(crate) fn router() -> Router<Arc<Process>> {
@@ -33,7 +36,7 @@ pub(crate) fn router() -> Router<Arc<Process>> {
 }
 
 async fn events(State(process): State<Arc<Process>>) -> Result<Events, ApiError> {
-    jobs::events(process, actions::AREA)
+    jobs::events(process, AREA)
 }
 
 /// A collection of a run.
@@ -127,6 +130,19 @@ fn time(time: Option<StoredTime>) -> Markup {
             None => html! { (stored.to_string()) },
         },
     }
+}
+
+/// The page of a run.
+fn run_link(run: &str) -> String {
+    link(&format!("{}/run", Section::Migrations.path()), [("id", Some(run))])
+}
+
+fn no_run(id: &str) -> ApiError {
+    ApiError::NoRecord { noun: "migration", id: id.to_owned() }
+}
+
+fn failed(error: store::Error) -> ApiError {
+    ApiError::Storage(StorageError::Failed { operation: "read migrations", source: error.into() })
 }
 
 /// What is shown without a database.

@@ -9,11 +9,7 @@ use serde::{Deserialize, Serialize};
 use store::postgres::job_history::{RejectCount, StoredReject};
 use uuid::Uuid;
 
-use super::{
-    Migrated,
-    actions::{AREA, failed, no_run},
-    rows, time,
-};
+use super::{AREA, Migrated, failed, no_run, rows, time};
 use crate::{
     answer::ApiError,
     console::{Section, filters::Filters, jobs::jobs, page::Page, text, view::View},
