@@ -15,7 +15,7 @@ pub use database::CollectionDatabase;
 pub use error::CollectionError;
 pub(crate) use error::{MAX_RECORDS_BYTES, failing};
 pub(crate) use migrated::unregister;
-pub use registration::{ChangedHere, Registered, Registration, SourceDatabase};
+pub use registration::{ChangedHere, Registered, Registration};
 
 /// The tenant that every server has.
 pub const DEFAULT_TENANT: &str = "default_tenant";

@@ -7,10 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    DEFAULT_DATABASE, DEFAULT_TENANT,
+    DEFAULT_TENANT,
     registration::{
-        ChangedHere, Changes, OPERATION, Registered, Registration, SourceDatabase, add_databases,
-        add_tenants, allowed_tables, has_digests, is_name, known, mixed,
+        ChangedHere, Changes, OPERATION, Registered, Registration, allowed_tables, has_digests, known, mixed,
     },
 };
 use crate::{
@@ -105,39 +104,6 @@ impl Database {
             let differences =
                 |collection: &Registration| known.get(&collection.id).map(|row| row.differences(collection));
             Ok(collections.iter().map(|collection| differences(collection).unwrap_or_default()).collect())
-        })
-        .await
-    }
-
-    /// Registers the tenants and databases of a source.
-    ///
-    /// # Errors
-    /// When a statement fails.
-    pub async fn register_databases(&self, databases: &[SourceDatabase], run: Uuid) -> Result<(), Error> {
-        let databases: Vec<&SourceDatabase> = databases
-            .iter()
-            .filter(|one| is_name(&one.tenant) && one.database.as_ref().is_none_or(|(name, _)| is_name(name)))
-            .collect();
-        if databases.is_empty() {
-            return Ok(());
-        }
-        self.prepare_registry().await?;
-        self.in_transaction(async |connection| {
-            if allowed_tables(connection, &[]).await?.is_none() {
-                return Ok(());
-            }
-            let tenants: Vec<String> = databases.iter().map(|one| one.tenant.clone()).collect();
-            let databases: Vec<(Uuid, String, String)> = databases
-                .iter()
-                .filter_map(|one| {
-                    let (name, id) = one.database.as_ref()?;
-                    let is_default = one.tenant == DEFAULT_TENANT && name == DEFAULT_DATABASE;
-                    let id = if is_default { Uuid::nil() } else { id.unwrap_or_else(Uuid::new_v4) };
-                    Some((id, one.tenant.clone(), name.clone()))
-                })
-                .collect();
-            add_tenants(connection, &tenants, run).await?;
-            add_databases(connection, &databases, run).await
         })
         .await
     }

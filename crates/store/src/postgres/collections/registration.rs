@@ -91,15 +91,6 @@ pub enum ChangedHere {
     Overwrite,
 }
 
-/// A tenant of a source, or a database of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceDatabase {
-    /// The tenant.
-    pub tenant: String,
-    /// Name and, if it is known, id of the database; `None` for a tenant without databases.
-    pub database: Option<(String, Option<Uuid>)>,
-}
-
 /// A row of `chroma_collections`.
 pub(super) struct Row {
     id: Uuid,
@@ -132,7 +123,7 @@ impl Registration {
     }
 }
 
-pub(super) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains('\0')
 }
 
@@ -447,11 +438,7 @@ fn dimension(one: &Registration) -> Option<i32> {
     one.dimension.and_then(|dimension| i32::try_from(dimension).ok())
 }
 
-pub(super) async fn add_tenants(
-    connection: &mut PgConnection,
-    tenants: &[String],
-    run: Uuid,
-) -> Result<(), Error> {
+async fn add_tenants(connection: &mut PgConnection, tenants: &[String], run: Uuid) -> Result<(), Error> {
     sqlx::query!(
         r#"
         insert into chroma_tenants (name, created_at, migration_run)
@@ -468,7 +455,7 @@ pub(super) async fn add_tenants(
     Ok(())
 }
 
-pub(super) async fn add_databases(
+async fn add_databases(
     connection: &mut PgConnection,
     databases: &[(Uuid, String, String)],
     run: Uuid,
