@@ -17,7 +17,7 @@ use super::{
     layout,
     measured::{interval, left_out, named, number},
     page::Page,
-    plot::{Estimate, forest},
+    plot::{Cell, Estimate, forest, heat_map},
     records::record,
     text,
     view::View,
@@ -35,6 +35,8 @@ use crate::{
 
 /// Queries that are listed.
 const MOST_REGRESSIONS: usize = 25;
+/// Metrics of which means by theme are plotted.
+const MOST_HEAT_MAPS: usize = 4;
 /// Rows that are plotted.
 const PLOTTED: usize = 40;
 
@@ -266,6 +268,34 @@ impl ComparePage {
         }
     }
 
+    /// Means by model and theme, a picture for each metric.
+    fn themes(&self) -> Markup {
+        let mut metrics: Vec<Option<&String>> =
+            self.summary.scores.iter().map(|one| one.evaluation_prompt_id.as_ref()).collect();
+        metrics.sort_unstable();
+        metrics.dedup();
+        let name = |name: Option<&String>| name.map_or_else(|| "unknown".to_owned(), String::clone);
+        let cells = |metric: Option<&String>| -> Vec<Cell> {
+            let of_metric =
+                self.summary.scores.iter().filter(|one| one.evaluation_prompt_id.as_ref() == metric);
+            let cell = |one: &ScoresResponse| Cell {
+                row: name(one.model_id.as_ref()),
+                column: name(one.theme.as_ref()),
+                value: one.mean.mean,
+                n: one.mean.queries,
+            };
+            of_metric.map(cell).collect()
+        };
+        html! {
+            div.plots {
+                @for metric in metrics.iter().take(MOST_HEAT_MAPS) {
+                    (heat_map(&format!("Mean score by model and theme: {}", name(*metric)), &cells(*metric)))
+                }
+            }
+            @if metrics.len() > MOST_HEAT_MAPS { p.note { "Pictures of " (MOST_HEAT_MAPS) " of " (metrics.len()) " metrics; choose a metric to see another." } }
+        }
+    }
+
     fn pairs(&self) -> Markup {
         let estimate = |pair: &PairResponse| Estimate {
             label: label([pair.model_a.as_ref(), pair.model_b.as_ref()]),
@@ -326,7 +356,7 @@ impl Page for ComparePage {
                     (self.comparisons())
                     (self.regressions(view))
                 } @else { p { "Choose two models to compare them on the queries that both have a score for." } }
-                @if !summary.scores.is_empty() { (self.scores()) }
+                @if !summary.scores.is_empty() { (self.scores()) (self.themes()) }
                 @if !summary.pairs.is_empty() { (self.pairs()) }
                 p.note { "Several verdicts on a query are combined by their " (repeats) "." }
             }

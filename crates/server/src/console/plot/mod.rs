@@ -4,6 +4,7 @@
 mod bars;
 mod calibration;
 mod forest;
+mod heat_map;
 mod lines;
 mod sparkline;
 
@@ -13,6 +14,7 @@ pub(super) use self::{
     bars::{Bar, bars},
     calibration::{Calibrated, calibration},
     forest::{Estimate, forest},
+    heat_map::{Cell, heat_map},
     lines::{Line, Point, lines},
     sparkline::sparkline,
 };
