@@ -37,7 +37,7 @@ pub(super) fn first_steps(view: &View, missing: FirstSteps) -> Markup {
             pre { (post("evaluation-metrics", r#"{"prompt": "Rate the factual accuracy from 1 to 10.", "metric_type": "accuracy"}"#)) }
         }
         @if lacks_runs {
-            p { strong { "Have models answer and a judge score the answers" } ":" }
+            p { strong { "Have models answer and a judge score the answers" } " – " a href=(new(Section::Runs)) { "by form" } ", or:" }
             pre { "panopticon judge run --model gpt-4o --judge gpt-4o --metric METRIC_ID --theme physics" }
         }
     };

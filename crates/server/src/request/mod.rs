@@ -16,4 +16,4 @@ pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters, QueryString, read_query};
 pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use text::{truth, whole};
-pub(crate) use unknown::{Ignored, Rejected, UnknownFields};
+pub(crate) use unknown::{Ignored, Rejected, UnknownFields, read_value};

@@ -82,6 +82,13 @@ pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     }
 }
 
+/// The `T` that `value` is, without unknown fields.
+pub(crate) fn read_value<T: DeserializeOwned + JsonSchema>(value: Value) -> Result<T, ApiError> {
+    let Known { value, unknown } = read::<T, _>(value).map_err(InvalidField::into_error::<T, Rejected>)?;
+    Rejected::judge::<T>(unknown)?;
+    Ok(value)
+}
+
 impl<E: std::fmt::Display> InvalidField<E> {
     /// The error with field and reason. A missing field is often misspelt, so unknown fields are reported first.
     pub(crate) fn into_error<T: JsonSchema, U: UnknownFields>(self) -> ApiError {

@@ -7,7 +7,7 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 16] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
@@ -21,6 +21,8 @@ const PAGES: [&str; 14] = [
     "/console/quality/findings",
     "/console/settings",
     "/console/queries/new",
+    "/console/queries/import",
+    "/console/runs/new",
     "/console/outputs/new",
 ];
 

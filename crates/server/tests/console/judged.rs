@@ -58,6 +58,60 @@ async fn run_is_shown_as_by_the_api_and_is_resumed_and_followed() {
 }
 
 #[tokio::test]
+async fn run_is_started_by_a_form_once() {
+    let stub = Stub::judging(VERDICT);
+    let served = Served::start_with_provider(stub.provider()).await;
+    let mut browser = Browser::new(&served);
+    queries(&served, &["one", "two"]).await;
+    let metric = metric(&served, "Is it correct?", json!({})).await;
+    let page = "/console/runs/new";
+    assert!(browser.get("/console/runs").await.text.contains(&format!("href=\"{page}\"")));
+    let fields = [
+        ("models", "gpt-4o\r\n\r\ngpt-4o-mini"),
+        ("judge_models", " gpt-4o "),
+        ("evaluation_prompt_ids", metric.as_str()),
+        ("name", "by form"),
+        ("theme", "physics"),
+        ("limit", "1"),
+        ("mode", "pointwise"),
+        ("requests", "50"),
+        ("cost_usd", "1.5"),
+        ("id", "6f2a41c9-08d3-4e7b-9d15-c3b752e8a604"),
+    ];
+    for _ in 0..2 {
+        let begun = browser.submit((page, page), &fields).await;
+        assert_eq!(begun.status, 303, "{}", begun.text);
+        assert_eq!(begun.header("location"), "/console/runs/6f2a41c9-08d3-4e7b-9d15-c3b752e8a604");
+    }
+    let run = ended(&served, "6f2a41c9-08d3-4e7b-9d15-c3b752e8a604").await;
+    assert_eq!(
+        (&run["name"], &run["units"]["total"], &run["queries"]),
+        (&json!("by form"), &json!(2), &json!(1))
+    );
+    assert_eq!((&run["budget"]["requests"], &run["budget"]["cost_usd"]), (&json!(50), &json!(1.5)));
+    assert_eq!(browser.data("/console/runs").await["items"].as_array().map(Vec::len), Some(1));
+    for (name, value, message) in [
+        ("models", "", "`models`"),
+        ("limit", "many", "`limit`: expected a number, or nothing"),
+        ("mode", "odd", "`mode`: unknown variant"),
+        ("cost_usd", "-", "`cost_usd`: expected a number"),
+        ("id", "x", "`id`: expected a UUID"),
+    ] {
+        let wrong: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(field, given)| (*field, if *field == name { value } else { *given }))
+            .collect();
+        let refused = browser.submit((page, page), &wrong).await;
+        assert_eq!(refused.status, 422, "{name}: {}", refused.text);
+        assert!(refused.text.contains(message), "{message}: {}", refused.text);
+    }
+    let filled = browser.get(&format!("{page}?theme=a%26b&models=m")).await.text;
+    assert!(filled.contains("value=\"a&amp;b\"") && filled.contains(">\nm</textarea>"), "{filled}");
+    let forged = [("models".to_owned(), "m".to_owned())];
+    assert_eq!(browser.post(page, &forged).await.status, 403);
+}
+
+#[tokio::test]
 async fn comparison_has_the_numbers_of_the_api_and_the_largest_regressions_first() {
     let served = Served::start().await;
     let mut browser = Browser::new(&served);
@@ -94,6 +148,7 @@ async fn comparison_has_the_numbers_of_the_api_and_the_largest_regressions_first
     assert!(!page.contains("<i>") && page.contains("n&lt;i&gt;"), "{page}");
     assert!(page.contains("1 unparsed") && page.contains("<svg"), "{page}");
     assert!(page.contains("not decided"), "{page}");
+    assert!(page.contains("<title>Mean score by model and theme: quality</title>"), "{page}");
     let same = browser.get("/console/compare?model_a=m&model_b=m").await;
     assert_eq!(same.status, 422);
 }

@@ -157,3 +157,53 @@ async fn records_are_added_changed_and_deleted_by_forms() {
     assert_eq!(gone.status, 404);
     assert!(gone.text.contains("<nav") && gone.text.contains("no output has the id"), "{}", gone.text);
 }
+
+#[tokio::test]
+async fn records_are_imported_as_an_export_has_written_them() {
+    let served = Served::start().await;
+    let mut browser = Browser::new(&served);
+    for (id, text) in [("a/b", "one"), ("<b>", "two\nlines")] {
+        let body = json!({"id": id, "output": text, "theme": "t", "model_id": "m", "query": "Why?",
+            "metadata": {"big": 1, "nested": {"k": [1, "x"]}}});
+        served.post("/api/v1/outputs", body).await.data();
+    }
+    let exported = browser.get("/console/outputs/export").await.text;
+    let other = Served::start().await;
+    let mut browser = Browser::new(&other);
+    let page = "/console/outputs/import";
+    let data = format!("{page}?format=json");
+    let done = browser.submit((page, &data), &[("lines", &exported)]).await;
+    assert_eq!(done.status, 200, "{}", done.text);
+    assert_eq!((&done.json()["stored"], &done.json()["not_stored"]), (&json!(2), &json!(0)));
+    let without_times = |mut record: Value| {
+        record["metadata"]["timestamp"].take();
+        record
+    };
+    for id in ["a%2Fb", "%3Cb%3E"] {
+        let path = format!("/api/v1/outputs/{id}");
+        let (before, after) = (served.get(&path).await.data(), other.get(&path).await.data());
+        assert_eq!(without_times(before), without_times(after));
+    }
+    let again = browser.submit((page, &data), &[("lines", &exported)]).await.json();
+    assert_eq!((&again["stored"], &again["unchanged"]), (&json!(0), &json!(2)));
+    let changed = exported.replace("one", "another");
+    let conflict = browser.submit((page, &data), &[("lines", &format!("\n{changed}"))]).await.json();
+    assert_eq!((&conflict["unchanged"], &conflict["not_stored"]), (&json!(1), &json!(1)), "{conflict}");
+    let conflicts = browser.submit((page, page), &[("lines", &changed)]).await.text;
+    assert!(conflicts.contains("a/b") && !conflicts.contains("<b>"), "{conflicts}");
+    for (lines, message) in [
+        ("", "`lines`: expected JSON objects"),
+        ("{\"output\": \"x\"", "`line 1.record`: expected a JSON object"),
+        (
+            "{\"output\": \"x\", \"theme\": \"t\", \"model_id\": \"m\", \"query\": \"\"}\n\n{\"output\": 1}",
+            "`line 3.output`",
+        ),
+        ("{\"outptu\": \"x\", \"theme\": \"t\"}", "`line 1.outptu`: unknown field: did you mean `output`?"),
+    ] {
+        let refused = browser.submit((page, page), &[("lines", lines)]).await;
+        assert_eq!(refused.status, 422, "{lines}");
+        let shown = refused.text.replace("&#39;", "'").replace("&quot;", "\"");
+        assert!(shown.contains(message), "{message}: {shown}");
+    }
+    assert_eq!(browser.data("/console/outputs").await["count"], 2, "no line is stored if one is invalid");
+}

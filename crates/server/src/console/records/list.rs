@@ -343,6 +343,7 @@ impl Page for RecordsPage {
             (self.filter_form())
             div.actions {
                 a.button.quiet href={ (self.path()) "/new" } { "Add" }
+                a.button.quiet href={ (self.path()) "/import" } { "Import JSON Lines" }
                 a.button.quiet href=(self.export_link()) download={ (self.resource) ".jsonl" } { "Export as JSON Lines" }
                 span.note {
                     @match self.count {

@@ -1,6 +1,7 @@
 //! Records: lists and searches, one record, and its changes.
 
 mod edit;
+mod import;
 mod list;
 mod record;
 
@@ -27,6 +28,7 @@ pub(crate) fn router<R: Resource>() -> Router<Records<R>> {
         .route(&path("/export"), get(export::<R>))
         .route(&path("/record"), get(record::show::<R>))
         .route(&path("/new"), get(edit::show_new::<R>).post(edit::store::<R>))
+        .route(&path("/import"), get(import::show::<R>).post(import::store::<R>))
         .route(&path("/edit"), get(edit::show::<R>).post(edit::update::<R>))
         .route(&path("/delete"), get(edit::show_deletion::<R>).post(edit::delete::<R>))
 }

@@ -1,5 +1,7 @@
 //! Runs: the list, and one run while it proceeds.
 
+mod create;
+
 use ::records::Service;
 use axum::{
     Router,
@@ -38,6 +40,7 @@ pub(crate) fn router() -> Router<ServedRuns> {
     let path = |rest: &str| format!("{}{rest}", Section::Runs.path());
     Router::new()
         .route(&path(""), get(list))
+        .route(&path("/new"), get(create::show).post(create::create))
         .route(&path("/{id}"), get(show))
         .route(&path("/{id}/events"), get(events))
         .route(&path("/{id}/cancel"), post(cancel))
@@ -240,6 +243,7 @@ impl Page for RunsPage {
                 }
                 button type="submit" { "Show" }
             }
+            div.actions { a.button href={ (path) "/new" } { "New run" } }
             @if self.page.items.is_empty() { (self.nothing()) } @else {
                 div.scroll { table data-rows {
                     thead { tr {
