@@ -39,7 +39,7 @@ impl Pattern {
         if text.len() > MAX_BYTES {
             return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
         }
-        parse(text).map_err(problem)?;
+        parse(text).map_err(|error| problem(*error))?;
         Ok(Self(text.to_owned()))
     }
 
@@ -54,9 +54,7 @@ impl Pattern {
     }
 }
 
-fn parse(text: &str) -> Result<Hir, regex_syntax::Error> {
-    match text.len() > LARGE_BYTES {
-        true => in_place(|| regex_syntax::parse(text)),
-        false => regex_syntax::parse(text),
-    }
+fn parse(text: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+    let parse = || regex_syntax::parse(text).map_err(Box::new);
+    if text.len() > LARGE_BYTES { in_place(parse) } else { parse() }
 }
