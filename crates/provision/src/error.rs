@@ -77,13 +77,19 @@ pub enum Error {
     },
     /// The major version of the cluster is not installed.
     #[error(
-        "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it", path.display()
+        "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it, or move the data with the programs of that version by `panopticon backup` and `restore`", path.display()
     )]
     ClusterVersion {
         /// The cluster.
         path: PathBuf,
         /// Its major version.
         found: u32,
+    },
+    /// The cluster that was in use is not there any more.
+    #[error("`{}` was moved or replaced while its server was in use: restart this program", path.display())]
+    ClusterReplaced {
+        /// The cluster.
+        path: PathBuf,
     },
     /// The cluster's version cannot be read.
     #[error("expected a PostgreSQL version in `{}`, found `{}`: restore the cluster", path.display(), found.trim())]

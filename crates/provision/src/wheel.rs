@@ -90,23 +90,29 @@ impl Wheel {
             .expect("pip download succeeds only with the wheel in place"))
     }
 
-    /// Runs the first available pip: `python3 -m pip`, `pip3` or `pip`.
+    /// Runs the first available pip: that of the virtual environment of this program, `python3 -m pip`, `pip3` or `pip`.
     fn run_pip(&self, folder: &Path, requirements: &Path) -> Result<Output, Error> {
-        const LAUNCHERS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
-        for launcher in LAUNCHERS {
-            let mut command = Command::new(launcher[0]);
-            command.args(&launcher[1..]);
+        const OF_PYTHON: &[&str] = &["-m", "pip"];
+        let python = std::env::current_exe().ok().map(|program| program.with_file_name("python3"));
+        let on_path = [("python3", OF_PYTHON), ("pip3", &[]), ("pip", &[])];
+        let on_path = on_path.map(|(program, arguments)| (PathBuf::from(program), arguments));
+        let launchers = python.map(|python| (python, OF_PYTHON)).into_iter().chain(on_path);
+        for (program, arguments) in launchers {
+            let mut command = Command::new(&program);
+            command.args(arguments);
             if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
                 continue;
             }
-            let mut command = Command::new(launcher[0]);
-            command.args(&launcher[1..]).args(["download", "--quiet", "--disable-pip-version-check"]);
+            let mut command = Command::new(&program);
+            command.args(arguments).args(["download", "--quiet", "--disable-pip-version-check"]);
             command.args(["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest"]);
             command.arg(folder).arg("--requirement").arg(requirements);
             if let Some(python) = self.python {
                 command.args(["--python-version", python]);
             }
-            return command.output().map_err(|source| Error::Spawn { program: launcher.join(" "), source });
+            return command
+                .output()
+                .map_err(|source| Error::Spawn { program: program.display().to_string(), source });
         }
         Err(Error::NoPip { package: self.package, content: self.content })
     }

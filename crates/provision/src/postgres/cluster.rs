@@ -113,6 +113,12 @@ impl Cluster {
         self.access == Access::Private && !self.superuser_password_file().exists()
     }
 
+    /// Device and inode of the cluster's data, by which another cluster in its place is noticed.
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Error> {
+        let data = fs::metadata(self.data()).during("examine", self.data())?;
+        Ok((data.dev(), data.ino()))
+    }
+
     /// Major version of the cluster, if there is one. A cluster that cannot be read is an error, since ignoring it would
     /// create another in its place.
     pub(crate) fn major(&self) -> Result<Option<u32>, Error> {

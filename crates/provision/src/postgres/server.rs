@@ -88,6 +88,8 @@ pub enum Role {
 /// [`keep_running`](Self::keep_running) was called.
 pub struct Server {
     cluster: Cluster,
+    /// [`Cluster::identity`] when we began to use it.
+    identity: (u64, u64),
     binaries: Binaries,
     account: Account,
     durability: Durability,
@@ -140,9 +142,10 @@ impl Server {
                 postgres.start(Port { first: port, last: None }, progress)?
             }
         };
-        let durability = options.durability;
+        let (durability, identity) = (options.durability, cluster.identity()?);
         Ok(Self {
             cluster,
+            identity,
             binaries,
             account,
             durability,
@@ -214,8 +217,11 @@ impl Server {
     /// it may be called often.
     ///
     /// # Errors
-    /// When the server does not start.
+    /// When the server does not start, or another cluster is in its place.
     pub fn revive(&self, progress: Progress<'_>) -> Result<bool, Error> {
+        if self.cluster.identity().ok() != Some(self.identity) {
+            return Err(Error::ClusterReplaced { path: self.cluster.data() });
+        }
         if is_postmaster_alive(&self.cluster.data()) {
             return Ok(false);
         }
