@@ -116,7 +116,15 @@ impl From<QueryDifference> for Regression {
     }
 }
 
-fn label(parts: [Option<&String>; 2]) -> String {
+/// A p-value; a small one is not zero.
+fn p_value(value: Option<f64>) -> String {
+    match value {
+        Some(value) if value < 0.001 => "< 0.001".to_owned(),
+        value => number(value),
+    }
+}
+
+fn label<const N: usize>(parts: [Option<&String>; N]) -> String {
     let parts: Vec<&str> = parts.into_iter().map(|part| part.map_or("unknown", String::as_str)).collect();
     parts.join(" · ")
 }
@@ -204,7 +212,7 @@ impl ComparePage {
                     tbody { @for one in comparisons { tr {
                         td { (named(one.evaluation_prompt_id.as_ref())) } td { (verdict(one)) }
                         td.number { (number(one.difference)) } td.nowrap { (interval(one.interval)) }
-                        td.number { (number(one.p_value)) } td.number { (text::count(one.queries)) }
+                        td.number.nowrap { (p_value(one.p_value)) } td.number { (text::count(one.queries)) }
                         td.number { (text::count(one.a_better)) } td.number { (text::count(one.b_better)) }
                         td.number { (text::count(one.only_a)) } td.number { (text::count(one.only_b)) }
                         td { (left_out(one.counts_a)) } td { (left_out(one.counts_b)) }
@@ -298,7 +306,7 @@ impl ComparePage {
 
     fn pairs(&self) -> Markup {
         let estimate = |pair: &PairResponse| Estimate {
-            label: label([pair.model_a.as_ref(), pair.model_b.as_ref()]),
+            label: label([pair.model_a.as_ref(), pair.model_b.as_ref(), pair.theme.as_ref()]),
             value: pair.win_rate_a.mean,
             interval: pair.win_rate_a.interval.map(|Interval { low, high }| (low, high)),
             n: pair.win_rate_a.queries,

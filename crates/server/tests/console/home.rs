@@ -50,6 +50,12 @@ async fn pages_link_only_to_sections_of_their_address() {
     let path = format!("/console/runs/{id}");
     let whole = Browser::new(&served).get(&path).await.text;
     assert!(whole.contains("href=\"/console/evaluation-metrics/record?id="), "{whole}");
+    let record = format!("/console/evaluation-metrics/record?id={metric}");
+    let results = format!("href=\"/console/compare?evaluation_prompt_id={metric}\"");
+    assert!(served.get(&record).await.text.contains(&results), "a metric leads to its results");
+    let metrics_alone = [("x-panopticon-services", "evaluation")];
+    let page = served.send(Method::GET, &record, &metrics_alone, None).await.text;
+    assert!(page.contains("Edit") && !page.contains("/console/compare"), "{page}");
     let judge_alone = [("x-panopticon-services", "judge")];
     for path in [&path, "/console/runs", "/console/compare", "/console/outputs"] {
         let page = served.send(Method::GET, path, &judge_alone, None).await;

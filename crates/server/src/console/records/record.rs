@@ -192,12 +192,17 @@ impl Page for RecordPage {
         Section::of_records(self.service)
     }
 
-    fn body(&self, _: &View) -> Markup {
+    fn body(&self, view: &View) -> Markup {
         let user = Value::Object(user_metadata(self.service, &self.metadata));
         html! {
             div.actions {
                 a.button.quiet href=(page_link(self.service, "edit", &self.id)) { "Edit" }
                 a.button.quiet href=(page_link(self.service, "delete", &self.id)) { "Delete" }
+                @if self.service == Service::Evaluation {
+                    @for section in [Section::Compare, Section::Judges].into_iter().filter(|section| view.has(*section)) {
+                        a.button.quiet href=(link(&section.path(), [("evaluation_prompt_id", Some(self.id.as_str()))])) { (section.title()) " by this metric" }
+                    }
+                }
             }
             (self.facts())
             h2 { (self.noun) }
