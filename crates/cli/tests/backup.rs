@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -230,4 +232,148 @@ fn backup_and_restore_are_for_the_embedded_server() {
         let ended = embedded(data_dir.path(), &[command, "x", "--database-url", "postgresql://h/d"]);
         assert!(ended.code == 2 && ended.stderr.contains("pg_dump"), "{ended:?}");
     }
+}
+
+/// A data folder whose database has one row, and a backup of it.
+struct BackedUp {
+    data_dir: tempfile::TempDir,
+    place: tempfile::TempDir,
+}
+
+impl BackedUp {
+    fn make(statements: &str) -> Self {
+        let made =
+            Self { data_dir: fresh_data_dir(), place: tempfile::tempdir().expect("a temporary folder") };
+        made.sql(&[], "create table t as select 1 as a");
+        made.sql(&["--superuser"], statements);
+        let ended = made.run(&["backup", word(&made.backup())]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        made
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.place.path().join("backup")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        embedded(self.data_dir.path(), arguments)
+    }
+
+    fn restore(&self) -> Run {
+        self.run(&["restore", word(&self.backup()), "--replace"])
+    }
+
+    /// Runs `statements` with these `options` of `db psql`.
+    fn sql(&self, options: &[&str], statements: &str) -> String {
+        let psql = ["--", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements];
+        let ended = self.run(&[&["db", "psql"], options, &psql].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stdout
+    }
+
+    fn databases(&self) -> String {
+        self.sql(
+            &[],
+            "select string_agg(datname, ' ' order by datname) from pg_database where not datistemplate",
+        )
+    }
+}
+
+#[test]
+fn only_one_restore_runs_at_a_time() {
+    let backed_up = BackedUp::make("select");
+    // As a restore holds it.
+    let path = backed_up.data_dir.path().join("postgres/exchange.lock");
+    let file = fs::File::options().create(true).append(true).open(path).expect("the lock's file opens");
+    file.lock().expect("it is locked");
+    let refused = backed_up.restore();
+    assert_eq!(refused.code, 5, "{refused:?}");
+    assert!(
+        refused.stderr.contains("another restore") && refused.stderr.contains("under way"),
+        "{refused:?}"
+    );
+    file.unlock().expect("it is unlocked");
+    // Whatever was begun before, one of two succeeds, and the other one says why not.
+    let ended = thread::scope(|scope| {
+        let both = [(), ()].map(|()| scope.spawn(|| backed_up.restore()));
+        both.map(|one| one.join().expect("it ends"))
+    });
+    assert!(ended.iter().any(|ended| ended.code == 0), "{ended:?}");
+    for ended in ended.iter().filter(|ended| ended.code != 0) {
+        assert_eq!(ended.code, 5, "{ended:?}");
+    }
+    assert_eq!(backed_up.sql(&[], "select a from t"), "1\n");
+    assert_eq!(backed_up.databases(), "panopticon postgres\n");
+}
+
+#[test]
+fn remains_of_a_killed_restore_are_removed_though_a_superuser_works_on_them() {
+    let backed_up = BackedUp::make("select");
+    for name in ["panopticon_restoring", "panopticon_before_restore"] {
+        backed_up.sql(&[], &format!("create database {name}"));
+    }
+    let again = backed_up.run(&["backup", word(&backed_up.place.path().join("again"))]);
+    assert!(again.code == 0 && !again.stderr.contains("not in the backup"), "{again:?}");
+    // As autovacuum does, whose role is the superuser.
+    let mut working: Vec<_> = ["panopticon_restoring", "panopticon_before_restore"]
+        .into_iter()
+        .map(|name| {
+            let mut command = panopticon(
+                backed_up.data_dir.path(),
+                &[
+                    "db",
+                    "psql",
+                    "--superuser",
+                    "--",
+                    "-qAtX",
+                    "-d",
+                    name,
+                    "-c",
+                    "select 'works'",
+                    "-c",
+                    "select pg_sleep(600)",
+                ],
+            );
+            command.env("PANOPTICON_DATA_DIR", backed_up.data_dir.path());
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("the binary runs");
+            let mut line = String::new();
+            let output = child.stdout.as_mut().expect("it is piped");
+            BufReader::new(output).read_line(&mut line).expect("psql prints");
+            assert_eq!(line, "works\n");
+            child
+        })
+        .collect();
+    let restored = backed_up.restore();
+    for child in &mut working {
+        child.wait().expect("its session was ended");
+    }
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert_eq!(backed_up.databases(), "panopticon postgres\n");
+}
+
+#[test]
+fn extensions_of_superusers_and_in_other_schemas_are_restored() {
+    let backed_up = BackedUp::make(
+        "create schema ext; alter schema ext owner to panopticon; alter extension vector set schema ext;
+         create extension pg_stat_statements schema ext; create extension pg_trgm;
+         create table v (e ext.vector(2)); insert into v values ('[1,2]'); alter table v owner to panopticon;
+         create index on v using hnsw (e ext.vector_l2_ops)",
+    );
+    let listed = "select string_agg(extname || ' ' || nspname, ', ' order by extname)
+        from pg_extension join pg_namespace n on n.oid = extnamespace";
+    let before = backed_up.sql(&[], listed);
+    assert!(before.contains("pg_stat_statements ext, ") && before.contains("vector ext"), "{before}");
+    let restored = backed_up.restore();
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert_eq!(backed_up.sql(&[], listed), before);
+    assert_eq!(backed_up.sql(&[], "select e::text from v"), "[1,2]\n");
+    assert_eq!(
+        backed_up.sql(&[], "select string_agg(extname, ' ' order by extname) from pg_extension where extowner = 'panopticon'::regrole"),
+        "pg_trgm\n"
+    );
 }

@@ -22,7 +22,7 @@ pub use chroma_server::{
 pub use data_dir::DataDir;
 pub use error::{Content, Error};
 pub use model::{check_given_model, ensure_model, present_model};
-pub use postgres::{Access, Durability, Role, Server, ServerOptions};
+pub use postgres::{Access, Durability, ExchangeLock, Role, Server, ServerOptions};
 pub use wheel::Wheel;
 
 /// Called with one line at the start of each step that may take long.

@@ -5,6 +5,7 @@ use std::{env, fs, path::Path};
 use anyhow::Context as _;
 use include_dir::{Dir, include_dir};
 use migrate::{MigrateOptions, SourceCollection, Transfer};
+use provision::{Role, postgres::DATABASE};
 use records::Service;
 use store::{
     chroma::Source,
@@ -38,6 +39,10 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     let server = start_embedded(configuration).await?;
     let (main_url, demo_url) = (server.url(), server.url_of(DEMO_DATABASE));
     let main = Database::connect(&main_url).await?;
+    // Autovacuum, which may work on it, is a superuser.
+    let superuser = Database::connect(&server.url_as(Role::Superuser, DATABASE)?).await?;
+    superuser.drop_database(DEMO_DATABASE).await?;
+    superuser.close().await;
     main.recreate_database(DEMO_DATABASE).await?;
     main.close().await;
     let connection = Connection::on(server, &demo_url).await?;

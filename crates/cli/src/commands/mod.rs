@@ -53,6 +53,11 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
             warn_of_remarks(&configuration);
             return Box::pin(maintain::run(&configuration, &arguments, &mut signals)).await;
         }
+        Command::Restore(arguments) => {
+            logging::start(level, format, None);
+            warn_of_remarks(&configuration);
+            return Box::pin(restore::run(&configuration, &arguments, &mut signals)).await;
+        }
         command => command,
     };
     logging::start(level, format, None);
@@ -85,10 +90,13 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Doctor { json } => doctor::run(configuration, json).await,
         Command::Health(arguments) => health::run(configuration, &arguments).await,
         Command::Backup(arguments) => backup::run(configuration, &arguments).await,
-        Command::Restore(arguments) => restore::run(configuration, &arguments).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
-        Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) | Command::Generate(_) => {
+        Command::Serve(_)
+        | Command::Judge(_)
+        | Command::Maintain(_)
+        | Command::Restore(_)
+        | Command::Generate(_) => {
             unreachable!("they are handled above")
         }
     }

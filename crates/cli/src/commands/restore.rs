@@ -3,13 +3,14 @@
 //! The dump is restored into a new database and compared with the manifest, table by table; only then it gets the name of
 //! the current one. A failure before that leaves the current database unchanged.
 
-use std::{collections::BTreeMap, io::Write as _, path::Path, thread};
+use std::{collections::BTreeMap, io::Write as _, path::Path, process, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use provision::{Role, Server, postgres::DATABASE};
 use serde_json::json;
-use store::postgres::{Database, StoredTable, TableContents, schema_version};
+use store::postgres::{Database, DatabaseOptions, StoredTable, TableContents, schema_version};
 use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
 
 use super::backup::{
     DUMP, MANIFEST, Manifest, contents_of_all, hash, refuse_other_server, rows, run_program,
@@ -19,15 +20,19 @@ use crate::{
     configuration::Configuration,
     connection::{blocking, start_embedded},
     exit::{ExitCode, Failure},
+    interrupt::Signals,
     output::{count, print, print_json},
 };
 
 /// The database that is filled, and what the former one is called until it is dropped.
-const RESTORING: &str = "panopticon_restoring";
-const FORMER: &str = "panopticon_before_restore";
+pub(super) const RESTORING: &str = "panopticon_restoring";
+pub(super) const FORMER: &str = "panopticon_before_restore";
 
 /// Every cluster has it; we connect to it to rename others.
 const MAINTENANCE: &str = "postgres";
+
+/// The extension that the superuser creates in every new database.
+const PGVECTOR: &str = "vector";
 
 /// Tables that an error lists.
 const LISTED: usize = 5;
@@ -35,17 +40,30 @@ const LISTED: usize = 5;
 /// More connections would only wait for each other.
 const MAX_JOBS: usize = 4;
 
+/// Programs that have just ended may be listed as clients for a moment longer, until the server notices.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
+
 pub(crate) async fn run(
     configuration: &Configuration,
     arguments: &RestoreArguments,
+    signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
     refuse_other_server(configuration, "restore")?;
-    let manifest = Manifest::read(&arguments.folder).map_err(Failure::usage)?;
-    check(&arguments.folder, &manifest).await?;
-    let server = start_embedded(configuration).await?;
-    let restored = Restoring { server: &server, manifest: &manifest, arguments }.run().await;
+    let prepared = async {
+        let manifest = Manifest::read(&arguments.folder).map_err(Failure::usage)?;
+        check(&arguments.folder, &manifest).await?;
+        Ok::<_, Failure>((manifest, start_embedded(configuration).await?))
+    };
+    let (manifest, server) = tokio::select! {
+        prepared = prepared => prepared?,
+        () = signals.next() => return Ok(ExitCode::Interrupted),
+    };
+    let restored = Restoring { server: &server, manifest: &manifest, arguments }.run(signals).await;
     blocking(move || server.release()).await?;
-    let Outcome { differences, replaced } = restored?;
+    let Some(Outcome { differences, replaced }) = restored? else {
+        return Ok(ExitCode::Interrupted);
+    };
     if arguments.json {
         print_json(&json!({
             "backup": manifest.to_json(),
@@ -108,39 +126,57 @@ struct Outcome {
 }
 
 impl Restoring<'_> {
-    async fn run(&self) -> Result<Outcome, Failure> {
-        let maintenance = Database::connect(&self.server.url_of(MAINTENANCE)).await?;
-        let outcome = self.restore(&maintenance).await;
-        maintenance.close().await;
+    /// `None` if a signal interrupted it; then, the current database is as it was.
+    async fn run(&self, signals: &mut Signals) -> Result<Option<Outcome>, Failure> {
+        // Another restore would replace the database that we fill and compare, under the same name.
+        let Some(_alone) = self.server.lock_exchange()? else {
+            return Err(Failure::refused(anyhow!(
+                "another restore of the embedded database is under way: run again when it has ended"
+            )));
+        };
+        let databases = Databases::connect(self.server).await?;
+        let outcome = self.restore(&databases, signals).await;
+        databases.close().await;
         outcome
     }
 
-    async fn restore(&self, maintenance: &Database) -> Result<Outcome, Failure> {
+    async fn restore(
+        &self,
+        databases: &Databases,
+        signals: &mut Signals,
+    ) -> Result<Option<Outcome>, Failure> {
         let replaced = self.refuse_rows().await?;
-        refuse_clients(maintenance).await?;
-        maintenance.recreate_database(RESTORING).await?;
-        let differences = match self.fill().await {
-            Ok(differences) if differences.is_empty() => differences,
-            failed => {
-                maintenance.drop_database(RESTORING).await?;
-                return failed.map(|differences| Outcome { differences, replaced: false });
-            }
+        databases.refuse_clients().await?;
+        // Left by a restore that was killed.
+        databases.superuser.drop_database(RESTORING).await?;
+        databases.owner.create_bare_database(RESTORING).await?;
+        let filled = tokio::select! {
+            filled = self.fill(&databases.owner) => filled.map(Some),
+            () = signals.next() => Ok(None),
         };
-        // Others may have come meanwhile; the renaming would wait for them and fail.
-        if let Err(failure) = refuse_clients(maintenance).await {
-            maintenance.drop_database(RESTORING).await?;
-            return Err(failure);
+        match filled {
+            // Others may have come meanwhile; the renaming would wait for them and fail.
+            Ok(Some(differences)) if differences.is_empty() => {
+                if let Err(failure) = databases.refuse_clients().await {
+                    databases.superuser.drop_database(RESTORING).await?;
+                    return Err(failure);
+                }
+                // Left by a restore that was killed after its exchange.
+                databases.superuser.drop_database(FORMER).await?;
+                databases.owner.exchange_databases(RESTORING, DATABASE, FORMER).await?;
+                databases.superuser.drop_database(FORMER).await?;
+                Ok(Some(Outcome { differences, replaced }))
+            }
+            unfilled => {
+                databases.superuser.drop_database(RESTORING).await?;
+                Ok(unfilled?.map(|differences| Outcome { differences, replaced: false }))
+            }
         }
-        // Left by a restore that was killed after its exchange.
-        maintenance.drop_database(FORMER).await?;
-        maintenance.exchange_databases(RESTORING, DATABASE, FORMER).await?;
-        maintenance.drop_database(FORMER).await?;
-        Ok(Outcome { differences, replaced })
     }
 
     /// Whether the current database has rows, which are refused unless they may be replaced.
     async fn refuse_rows(&self) -> Result<bool, Failure> {
-        let current = Database::connect(&self.server.url()).await?;
+        let current = connect(&self.server.url()).await?;
         let filled = filled_tables(&current).await;
         current.close().await;
         let filled = filled?;
@@ -157,37 +193,119 @@ impl Restoring<'_> {
     }
 
     /// Fills the new database, and compares it with the manifest.
-    async fn fill(&self) -> Result<Vec<String>, Failure> {
+    async fn fill(&self, owner: &Database) -> Result<Vec<String>, Failure> {
         let dump = self.arguments.folder.join(DUMP);
-        let list = self.list(&dump).await?;
+        let entries = self.entries(&dump).await?;
         let jobs = thread::available_parallelism().map_or(1, usize::from).min(MAX_JOBS);
+        let is_schema = |entry: &&String| described(entry).is_some_and(|what| what.starts_with("SCHEMA "));
+        self.replay(&dump, Role::Owner, entries.iter().filter(is_schema), 1).await?;
+        if let Some(schema) = &self.manifest.pgvector_schema
+            && !entries.iter().any(|entry| extension_of(entry) == Some(PGVECTOR))
+        {
+            let superuser = connect(&self.server.url_as(Role::Superuser, RESTORING)?).await?;
+            let created = superuser.create_pgvector(schema).await;
+            superuser.close().await;
+            created?;
+        }
+        let trusted = owner.trusted_extensions().await?;
+        for name in entries.iter().filter_map(|entry| extension(entry, "EXTENSION - ")) {
+            // As in every new database, pgvector belongs to the superuser.
+            let is_ours = trusted.iter().any(|trusted| trusted == name) && name != PGVECTOR;
+            let role = if is_ours { Role::Owner } else { Role::Superuser };
+            let of_it = entries.iter().filter(|entry| extension_of(entry) == Some(name));
+            self.replay(&dump, role, of_it, 1).await?;
+        }
+        let others = entries.iter().filter(|entry| !is_schema(entry) && extension_of(entry).is_none());
+        self.replay(&dump, Role::Owner, others, jobs).await?;
+        let restored = connect(&self.server.url_of(RESTORING)).await?;
+        let found = contents(&restored).await;
+        restored.close().await;
+        Ok(differences(&self.manifest.tables, found?))
+    }
+
+    /// The entries of `dump`, as `pg_restore --list` prints them.
+    async fn entries(&self, dump: &Path) -> Result<Vec<String>, Failure> {
         let mut pg_restore = self.server.client("pg_restore", Role::Owner, RESTORING)?;
+        pg_restore.arg("--list").arg(dump);
+        let entries = run_program(pg_restore, "pg_restore").await?;
+        Ok(entries.lines().map(str::to_owned).collect())
+    }
+
+    /// Restores these `entries` of `dump` as `role`.
+    async fn replay(
+        &self,
+        dump: &Path,
+        role: Role,
+        entries: impl Iterator<Item = &String>,
+        jobs: usize,
+    ) -> Result<(), Failure> {
+        let mut list = NamedTempFile::new().context("failed to create a temporary file")?;
+        for entry in entries {
+            writeln!(list, "{entry}").context("failed to write a temporary file")?;
+        }
+        let mut pg_restore = self.server.client("pg_restore", role, RESTORING)?;
         pg_restore
             .args(["--exit-on-error", "--no-owner", "--no-privileges", "--no-password"])
             .arg(format!("--jobs={jobs}"))
             .arg(format!("--dbname={RESTORING}"))
             .arg("--use-list")
             .arg(list.path())
-            .arg(&dump);
-        run_program(pg_restore, "pg_restore").await?;
-        let restored = Database::connect(&self.server.url_of(RESTORING)).await?;
-        let found = contents(&restored).await;
-        restored.close().await;
-        Ok(differences(&self.manifest.tables, found?))
+            .arg(dump);
+        run_program(pg_restore, "pg_restore").await.map(drop)
+    }
+}
+
+/// Connections to the server, from which databases are exchanged.
+struct Databases {
+    owner: Database,
+    /// Ends the sessions of all others: autovacuum is a superuser.
+    superuser: Database,
+}
+
+impl Databases {
+    async fn connect(server: &Server) -> Result<Self, Failure> {
+        Ok(Self {
+            owner: connect(&server.url_of(MAINTENANCE)).await?,
+            superuser: connect(&server.url_as(Role::Superuser, MAINTENANCE)?).await?,
+        })
     }
 
-    /// What to restore of `dump`, for `pg_restore --use-list`: all but the extension that every new database has, which
-    /// belongs to the superuser.
-    async fn list(&self, dump: &Path) -> Result<NamedTempFile, Failure> {
-        let mut pg_restore = self.server.client("pg_restore", Role::Owner, RESTORING)?;
-        pg_restore.arg("--list").arg(dump);
-        let entries = run_program(pg_restore, "pg_restore").await?;
-        let mut list = NamedTempFile::new().context("failed to create a temporary file")?;
-        for line in entries.lines().filter(|line| !is_of_pgvector(line)) {
-            writeln!(list, "{line}").context("failed to write a temporary file")?;
-        }
-        Ok(list)
+    async fn close(self) {
+        self.owner.close().await;
+        self.superuser.close().await;
     }
+
+    async fn refuse_clients(&self) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let clients = self.owner.clients_of(DATABASE, &our_name()).await?;
+            if clients == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Failure::refused(anyhow!(
+                    "{} to the embedded database: stop `panopticon serve` and other programs that use it, then run again",
+                    if clients == 1 {
+                        "a client is connected".to_owned()
+                    } else {
+                        format!("{clients} clients are connected")
+                    }
+                )));
+            }
+            sleep(ATTEMPT_INTERVAL).await;
+        }
+    }
+}
+
+/// Connects to a database of the server, so that the connection can be told from those of other processes.
+async fn connect(url: &str) -> Result<Database, Failure> {
+    let options = DatabaseOptions { application_name: our_name(), ..DatabaseOptions::default() };
+    Ok(Database::connect_with(url, &options).await?)
+}
+
+/// The name of this process's connections.
+fn our_name() -> String {
+    format!("panopticon restore {}", process::id())
 }
 
 async fn filled_tables(database: &Database) -> Result<Vec<String>, Failure> {
@@ -204,24 +322,19 @@ async fn contents(database: &Database) -> Result<Vec<(StoredTable, TableContents
     Ok(contents)
 }
 
-async fn refuse_clients(maintenance: &Database) -> Result<(), Failure> {
-    match maintenance.clients_of(DATABASE).await? {
-        0 => Ok(()),
-        clients => Err(Failure::refused(anyhow!(
-            "{} to the embedded database: stop `panopticon serve` and other programs that use it, then run again",
-            if clients == 1 {
-                "a client is connected".to_owned()
-            } else {
-                format!("{clients} clients are connected")
-            }
-        ))),
-    }
+/// What `entry` of `pg_restore --list` describes: `SCHEMA - ext panopticon` of `6; 2615 16386 SCHEMA - ext panopticon`.
+fn described(entry: &str) -> Option<&str> {
+    if entry.starts_with(';') { None } else { entry.splitn(4, ' ').nth(3) }
 }
 
-/// Whether `line` of `pg_restore --list` is the extension or its comment: `2; 3079 16385 EXTENSION - vector `.
-fn is_of_pgvector(line: &str) -> bool {
-    let words: Vec<&str> = line.split_whitespace().skip(3).collect();
-    matches!(words[..], ["EXTENSION", "-", "vector", ..] | ["COMMENT", "-", "EXTENSION", "vector", ..])
+/// The name of the extension whose `entry` is of this `kind`.
+fn extension<'e>(entry: &'e str, kind: &str) -> Option<&'e str> {
+    described(entry)?.strip_prefix(kind).map(str::trim_end)
+}
+
+/// The name of the extension that `entry` creates or comments on.
+fn extension_of(entry: &str) -> Option<&str> {
+    extension(entry, "EXTENSION - ").or_else(|| extension(entry, "COMMENT - EXTENSION "))
 }
 
 /// How the tables that were `restored` differ from those of the backup.
@@ -260,19 +373,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extension_of_every_database_is_not_restored() {
-        for (line, expected) in [
-            ("2; 3079 16385 EXTENSION - vector ", true),
-            ("4012; 0 0 COMMENT - EXTENSION vector ", true),
-            ("3; 3079 16999 EXTENSION - pg_trgm ", false),
-            ("4013; 0 0 COMMENT - EXTENSION pg_trgm ", false),
-            ("220; 1259 17001 TABLE public EXTENSION panopticon", false),
-            ("221; 1259 17002 TABLE public vector panopticon", false),
-            ("4020; 0 17002 TABLE DATA public queries panopticon", false),
-            ("; Archive created at 2026-11-29", false),
-            ("", false),
+    fn entries_of_extensions_are_told_from_others() {
+        for (entry, expected) in [
+            ("2; 3079 16385 EXTENSION - vector ", Some("vector")),
+            ("4012; 0 0 COMMENT - EXTENSION vector ", Some("vector")),
+            ("3; 3079 16999 EXTENSION - uuid-ossp ", Some("uuid-ossp")),
+            ("220; 1259 17001 TABLE public EXTENSION panopticon", None),
+            ("221; 1259 17002 TABLE public vector panopticon", None),
+            ("4020; 0 17002 TABLE DATA public queries panopticon", None),
+            ("; Archive created at EXTENSION - vector", None),
+            ("", None),
         ] {
-            assert_eq!(is_of_pgvector(line), expected, "{line}");
+            assert_eq!(extension_of(entry), expected, "{entry}");
         }
     }
 

@@ -16,6 +16,6 @@ pub use binaries::{Binaries, PACKAGED, Packaged};
 pub use cluster::{Access, DATABASE};
 pub(crate) use environment::without_libpq;
 pub use environment::{LIBPQ_HANDED_ON, LIBPQ_VARIABLES};
-pub use server::{Role, Server, ServerOptions};
+pub use server::{ExchangeLock, Role, Server, ServerOptions};
 pub use settings::Durability;
 pub use unserved::UnservedCluster;

@@ -196,6 +196,18 @@ impl Server {
         Ok(command)
     }
 
+    /// Locks the exchange of a database for another one until the result is dropped; `None` while another process has the
+    /// lock.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_exchange(&self) -> Result<Option<ExchangeLock>, Error> {
+        let file = self.cluster.private_file("exchange.lock")?;
+        let locked = LockedFile::try_exclusive(file);
+        let locked = locked.during("lock", self.cluster.folder.join("exchange.lock"))?;
+        Ok(locked.map(|lock| ExchangeLock { _lock: lock }))
+    }
+
     fn credentials(&self, role: Role) -> Result<(&'static str, String), Error> {
         match (role, self.cluster.access) {
             (Role::Superuser, Access::Private) => Ok((SUPERUSER, self.cluster.superuser_password()?)),
@@ -303,6 +315,12 @@ impl Server {
             durability: self.durability,
         }
     }
+}
+
+/// While this lives, no other process exchanges a database of the server.
+#[derive(Debug)]
+pub struct ExchangeLock {
+    _lock: LockedFile,
 }
 
 impl std::fmt::Debug for Server {

@@ -62,6 +62,8 @@ pub struct DatabaseOptions {
     /// The resident memory above which no large response is read. Unlimited by default. Such responses wait, and fail after
     /// ten seconds.
     pub memory: MemoryLimit,
+    /// The name by which the server lists these connections, `panopticon` by default.
+    pub application_name: String,
 }
 
 impl Default for DatabaseOptions {
@@ -72,6 +74,7 @@ impl Default for DatabaseOptions {
             statement_timeout: STATEMENT_TIMEOUT,
             lock_timeout: LOCK_TIMEOUT,
             memory: MemoryLimit::default(),
+            application_name: "panopticon".to_owned(),
         }
     }
 }
@@ -131,7 +134,7 @@ impl Database {
             .and_then(|url| url.connect_options())
             .map_err(|source| Error::Url { source })?;
         let options = options
-            .application_name("panopticon")
+            .application_name(&limits.application_name)
             // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
             .extra_float_digits(None)
             // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.

@@ -66,6 +66,24 @@ impl Snapshot {
         .during("list the tables of the database")
     }
 
+    /// The schema of pgvector; `None` without it.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn pgvector_schema(&mut self) -> Result<Option<String>, Error> {
+        sqlx::query_scalar!(
+            r#"
+            select namespace.nspname::text as "schema!"
+            from pg_extension extension
+            join pg_namespace namespace on namespace.oid = extension.extnamespace
+            where extension.extname = 'vector'
+            "#
+        )
+        .fetch_optional(on(&mut self.transaction))
+        .await
+        .during("look for pgvector")
+    }
+
     /// The contents of `table`; reads all of it.
     ///
     /// # Errors
@@ -142,19 +160,24 @@ impl Database {
         .await
     }
 
-    /// How many other clients use the database `name` of this server.
+    /// How many clients use the database `name` of this server, except those of
+    /// [`application_name`](super::DatabaseOptions::application_name) `ours`: the server may not have noticed yet that one
+    /// has closed its connection.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn clients_of(&self, name: &str) -> Result<u64, Error> {
+    pub async fn clients_of(&self, name: &str, ours: &str) -> Result<u64, Error> {
         let clients = self
             .in_transaction(async |connection| {
                 sqlx::query_scalar!(
                     r#"
                     select count(*) as "clients!" from pg_stat_activity
-                    where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()
+                    where datname = $1
+                        and backend_type = 'client backend'
+                        and application_name is distinct from $2
                     "#,
-                    name
+                    name,
+                    ours
                 )
                 .fetch_one(on(connection))
                 .await
@@ -195,10 +218,49 @@ impl Database {
         .await
     }
 
-    /// Drops the database `name` of this server, if there is one.
+    /// Extensions that may be created by the owner of a database, who is not a superuser.
     ///
     /// # Errors
-    /// When this role may not.
+    /// When the statement fails.
+    pub async fn trusted_extensions(&self) -> Result<Vec<String>, Error> {
+        self.in_transaction(async |connection| {
+            sqlx::query_scalar!(
+                r#"
+                select version.name::text as "name!"
+                from pg_available_extension_versions version
+                join pg_available_extensions extension
+                    on extension.name = version.name and extension.default_version = version.version
+                where version.trusted or not version.superuser
+                order by 1
+                "#
+            )
+            .fetch_all(on(connection))
+            .await
+            .during("list the extensions of the server")
+        })
+        .await
+    }
+
+    /// Creates the database `name` on the same server, without what new databases usually have, such as pgvector.
+    ///
+    /// # Errors
+    /// When there is one, or the role may not create databases.
+    pub async fn create_bare_database(&self, name: &str) -> Result<(), Error> {
+        self.run_alone("create a database", vec![sql::create_bare_database(name)]).await
+    }
+
+    /// Creates pgvector in `schema`, which must exist.
+    ///
+    /// # Errors
+    /// When this role may not, or the database has it.
+    pub async fn create_pgvector(&self, schema: &str) -> Result<(), Error> {
+        self.run_alone("create pgvector", vec![sql::create_pgvector(schema)]).await
+    }
+
+    /// Drops the database `name` of this server, if there is one, and ends the sessions of its clients.
+    ///
+    /// # Errors
+    /// When this role may not. Only a superuser may always: autovacuum, which may work on it, is one.
     pub async fn drop_database(&self, name: &str) -> Result<(), Error> {
         self.run_alone("drop a database", vec![sql::drop_database(name)]).await
     }

@@ -33,6 +33,8 @@ pub(crate) struct Manifest {
     pub(crate) schema_version: Option<i64>,
     /// Version of the server.
     pub(crate) postgresql: String,
+    /// The schema of pgvector, which the dump lacks: `pg_dump` takes it for a part of the embedded server. `None` without it.
+    pub(crate) pgvector_schema: Option<String>,
     pub(crate) dump_bytes: u64,
     /// In hexadecimal digits.
     pub(crate) dump_sha256: String,
@@ -55,6 +57,7 @@ impl Manifest {
             "panopticon": self.panopticon,
             "schema_version": self.schema_version,
             "postgresql": self.postgresql,
+            "pgvector_schema": self.pgvector_schema,
             "dump": { "file": DUMP, "bytes": self.dump_bytes, "sha256": self.dump_sha256 },
             "tables": tables.collect::<Vec<_>>(),
         })
@@ -92,6 +95,12 @@ impl Manifest {
                 version => Some(version.as_i64().context("expected a number `schema_version`")?),
             },
             postgresql: text(json, "postgresql")?,
+            pgvector_schema: match json.get("pgvector_schema") {
+                // Of an earlier version.
+                None => Some("public".to_owned()),
+                Some(Value::Null) => None,
+                Some(_) => Some(text(json, "pgvector_schema")?),
+            },
             dump_bytes: number(&json["dump"], "bytes")?,
             dump_sha256: text(&json["dump"], "sha256")?,
             tables: tables.iter().map(table).collect::<anyhow::Result<_>>()?,
@@ -127,6 +136,7 @@ mod tests {
             panopticon: "0.1.0".to_owned(),
             schema_version: Some(20_261_129_113_300),
             postgresql: "18.6".to_owned(),
+            pgvector_schema: Some("ext".to_owned()),
             dump_bytes: 12,
             dump_sha256: "00ff".to_owned(),
             tables: vec![(
@@ -147,7 +157,16 @@ mod tests {
     #[test]
     fn manifest_with_a_wrong_field_is_refused() {
         let written = manifest().to_json();
-        let fields = ["created_at", "panopticon", "schema_version", "postgresql", "dump", "tables", "format"];
+        let fields = [
+            "created_at",
+            "panopticon",
+            "schema_version",
+            "postgresql",
+            "pgvector_schema",
+            "dump",
+            "tables",
+            "format",
+        ];
         for field in fields {
             let mut json = written.clone();
             json[field] = json!([{}]);

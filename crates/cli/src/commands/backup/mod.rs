@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub(super) use self::manifest::{DUMP, MANIFEST, Manifest};
+use super::restore::{FORMER, RESTORING};
 use crate::{
     arguments::BackupArguments,
     configuration::Configuration,
@@ -63,7 +64,8 @@ pub(crate) async fn run(
     let manifest = written?;
     partial.complete()?;
     report(configuration, arguments, &manifest)?;
-    for name in others?.iter().filter(|name| *name != DEMO_DATABASE) {
+    let is_ours = |name: &&String| [DEMO_DATABASE, RESTORING, FORMER].contains(&name.as_str());
+    for name in others?.iter().filter(|name| !is_ours(name)) {
         tracing::warn!(
             "database `{name}` of the embedded server is not in the backup, which has `{DATABASE}`"
         );
@@ -174,6 +176,7 @@ fn sync(path: &Path) -> io::Result<()> {
 async fn write(server: &Server, database: &Database, folder: &Path) -> Result<Manifest, Failure> {
     let description = database.describe().await?;
     let mut snapshot = database.snapshot().await?;
+    let pgvector_schema = snapshot.pgvector_schema().await?;
     let dump = folder.join(DUMP);
     let mut pg_dump = server.client("pg_dump", Role::Owner, DATABASE)?;
     pg_dump.args(["--format=custom", "--no-password", "--snapshot", snapshot.name(), "--file"]).arg(&dump);
@@ -194,6 +197,7 @@ async fn write(server: &Server, database: &Database, folder: &Path) -> Result<Ma
         panopticon: env!("CARGO_PKG_VERSION").to_owned(),
         schema_version: database.session().schema_version,
         postgresql: description.postgresql,
+        pgvector_schema,
         dump_bytes,
         dump_sha256,
         tables,
