@@ -107,9 +107,8 @@ fn given_url(text: &str) -> anyhow::Result<Url> {
         return Err(invalid());
     }
     let path = url.path().trim_end_matches('/');
-    if !path.ends_with(READY) {
-        url.set_path(&format!("{path}{READY}"));
-    }
+    let path = format!("{}{READY}", path.strip_suffix(READY).unwrap_or(path));
+    url.set_path(&path);
     Ok(url)
 }
 
@@ -194,6 +193,8 @@ mod tests {
             ("http://h:8000/", "http://h:8000/ready"),
             ("https://h/panopticon/", "https://h/panopticon/ready"),
             ("http://h/ready", "http://h/ready"),
+            ("http://h:8000/ready/", "http://h:8000/ready"),
+            ("http://h/panopticon/ready//", "http://h/panopticon/ready"),
         ] {
             assert_eq!(given_url(given).expect("a URL").as_str(), expected);
         }
