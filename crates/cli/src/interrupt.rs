@@ -1,8 +1,11 @@
 //! Signals, and blocking work that they can interrupt.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fs, future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use records::Unfinished;
@@ -10,26 +13,47 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
-/// SIGINT and SIGTERM, handled from the creation of this value.
+/// SIGINT, SIGTERM and SIGHUP, handled from the creation of this value.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// `None` if it is left as it was when the process began.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     /// From now on, these signals no longer end the process.
     pub(crate) fn new() -> Self {
-        let handled = |kind| signal(kind).expect("SIGINT and SIGTERM can be handled");
-        Self { interrupt: handled(SignalKind::interrupt()), terminate: handled(SignalKind::terminate()) }
+        let handled = |kind| signal(kind).expect("SIGINT, SIGTERM and SIGHUP can be handled");
+        Self {
+            interrupt: handled(SignalKind::interrupt()),
+            terminate: handled(SignalKind::terminate()),
+            hang_up: ends_with_its_terminal().then(|| handled(SignalKind::hangup())),
+        }
     }
 
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hang_up => {}
         }
     }
+}
+
+/// Whether SIGHUP is not ignored, as it is below `nohup`. Where the system does not say so, it is left as it is.
+fn ends_with_its_terminal() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 0)
 }
 
 /// Tells blocking work to end early.

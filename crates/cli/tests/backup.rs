@@ -3,9 +3,9 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
@@ -376,4 +376,112 @@ fn extensions_of_superusers_and_in_other_schemas_are_restored() {
         backed_up.sql(&[], "select string_agg(extname, ' ' order by extname) from pg_extension where extowner = 'panopticon'::regrole"),
         "pg_trgm\n"
     );
+}
+
+/// `panopticon` with `arguments`, for which SIGHUP is not ignored, as it may be for the tests.
+fn interruptible(data_dir: &Path, arguments: &[&str]) -> Command {
+    let plain = panopticon(data_dir, arguments);
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(plain.get_program()).args(plain.get_args());
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PANOPTICON_DATA_DIR", data_dir);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn send(signal: Signal, child: &Child) {
+    let pid = Pid::from_raw(child.id().try_into().expect("a process id")).expect("a process id");
+    kill_process(pid, signal).expect("the signal is sent");
+}
+
+#[test]
+fn interrupted_backup_and_restore_leave_nothing_behind() {
+    // A row is checked at once in the source, and never in a restored database.
+    let backed_up = BackedUp::make(
+        "set role panopticon;
+         create function checked(int) returns bool language sql as 'select true';
+         create table checks (a int check (checked(a))); insert into checks values (1);
+         create or replace function checked(int) returns bool language sql
+            as 'select pg_sleep(600)::text is not null'",
+    );
+    let data_dir = backed_up.data_dir.path();
+    let is_filling = "select count(*) from pg_stat_activity
+        where datname = 'panopticon_restoring' and state = 'active' and query like 'COPY%'";
+    for signal in [Signal::HUP, Signal::TERM] {
+        let backup = backed_up.backup();
+        let restore = ["restore", word(&backup), "--replace"];
+        let mut restoring = interruptible(data_dir, &restore).spawn().expect("the binary runs");
+        while backed_up.sql(&[], is_filling) == "0\n" {
+            assert!(restoring.try_wait().expect("its state is known").is_none(), "it ended early");
+        }
+        send(signal, &restoring);
+        let ended = restoring.wait_with_output().expect("it ends");
+        assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+        assert_eq!(backed_up.databases(), "panopticon postgres\n");
+    }
+
+    let mut locking = interruptible(
+        data_dir,
+        &[
+            "db",
+            "psql",
+            "--",
+            "-qAtX",
+            "-c",
+            "begin; lock table t; select 'locked'",
+            "-c",
+            "select pg_sleep(600)",
+        ],
+    )
+    .spawn()
+    .expect("the binary runs");
+    let mut line = String::new();
+    BufReader::new(locking.stdout.as_mut().expect("it is piped")).read_line(&mut line).expect("psql prints");
+    assert_eq!(line, "locked\n");
+    let again = backed_up.place.path().join("again");
+    let mut backing_up = interruptible(data_dir, &["backup", word(&again)]).spawn().expect("the binary runs");
+    let entries = || fs::read_dir(backed_up.place.path()).expect("the folder lists").count();
+    while entries() < 2 {
+        assert!(backing_up.try_wait().expect("its state is known").is_none(), "it ended early");
+        thread::yield_now();
+    }
+    send(Signal::HUP, &backing_up);
+    let ended = backing_up.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert_eq!(entries(), 1, "only the first backup is there");
+    backed_up.sql(
+        &[],
+        "select pg_terminate_backend(pid) from pg_stat_activity where query = 'select pg_sleep(600)'",
+    );
+    locking.wait().expect("its session was ended");
+}
+
+#[test]
+fn folder_of_a_backup_may_be_a_link_and_its_files_may_not_be_pipes() {
+    let backed_up = BackedUp::make("select");
+    let place = backed_up.place.path();
+    let (target, link, dangling) = (place.join("target"), place.join("link"), place.join("dangling"));
+    fs::create_dir(&target).expect("the folder is made");
+    symlink(&target, &link).expect("a link is made");
+    symlink(place.join("none"), &dangling).expect("a link is made");
+    let made = backed_up.run(&["backup", word(&link)]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(files(&target).len(), 2);
+    assert!(link.is_symlink());
+    let refused = backed_up.run(&["backup", word(&dangling)]);
+    assert!(refused.code == 2 && refused.stderr.contains("does not exist"), "{refused:?}");
+    assert!(dangling.is_symlink());
+
+    for name in ["database.dump", "manifest.json"] {
+        let path = target.join(name);
+        fs::remove_file(&path).expect("it is there");
+        let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
+        assert!(made.success());
+        let refused = backed_up.run(&["restore", word(&target), "--replace"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(
+            refused.stderr.contains(name) && refused.stderr.contains("not a regular file"),
+            "{refused:?}"
+        );
+    }
 }

@@ -1,7 +1,6 @@
 //! The description of a backup: `manifest.json`, next to the dump.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::Path,
 };
@@ -9,6 +8,8 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use store::postgres::{StoredTable, TableContents};
+
+use super::open_regular;
 
 /// Name of the manifest in the folder of a backup.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -67,14 +68,14 @@ impl Manifest {
     pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(MANIFEST);
         let mut text = String::new();
-        File::open(&path).and_then(|file| file.take(MAX_MANIFEST_BYTES).read_to_string(&mut text)).map_err(
-            |error| match error.kind() {
+        open_regular(&path)
+            .and_then(|file| file.take(MAX_MANIFEST_BYTES).read_to_string(&mut text))
+            .map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     anyhow!("`{}` is not a complete backup: it has no {MANIFEST}", folder.display())
                 }
                 _ => anyhow!(error).context(format!("failed to read `{}`", path.display())),
-            },
-        )?;
+            })?;
         let json = serde_json::from_str(&text).context("it is not JSON");
         json.and_then(|json| Self::of(&json)).with_context(|| format!("`{}` cannot be used", path.display()))
     }

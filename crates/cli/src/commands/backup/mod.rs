@@ -10,7 +10,7 @@ mod manifest;
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use provision::{Role, Server, postgres::DATABASE};
 use records::{Service, cut_short};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use store::{
     postgres::{Database, Snapshot, StoredTable, TableContents},
@@ -126,25 +127,41 @@ struct Partial {
 impl Partial {
     /// For a backup in `folder`, which must be new or empty.
     fn create(folder: &Path) -> Result<Self, Failure> {
-        let name = folder.file_name().context("expected the name of a new folder").map_err(Failure::usage)?;
+        folder.file_name().context("expected the name of a new folder").map_err(Failure::usage)?;
         let failed = |error: io::Error| Failure::usage(anyhow!(error)).context(folder.display().to_string());
         match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Ok(false) => {
-                return Err(Failure::usage(anyhow!(
-                    "`{}` is not empty: name a new folder for the backup",
+            Ok(true) => Self::in_place_of(folder).map_err(|error| {
+                Failure::usage(anyhow!(error)).context(format!(
+                    "the empty folder `{}` cannot be replaced by the backup: name a new folder in it",
                     folder.display()
-                )));
+                ))
+            }),
+            Ok(false) => Err(Failure::usage(anyhow!(
+                "`{}` is not empty: name a new folder for the backup",
+                folder.display()
+            ))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_symlink() => {
+                Err(Failure::usage(anyhow!(
+                    "`{}` is a link to a folder that does not exist: create that, or name a new folder",
+                    folder.display()
+                )))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self { scratch: scratch(folder).map_err(failed)?, folder: folder.to_owned() })
+            }
+            Err(error) => Err(failed(error)),
         }
-        let prefix = format!("{}.partial-", name.to_string_lossy());
-        let only_us = fs::Permissions::from_mode(0o700);
-        let mut builder = tempfile::Builder::new();
-        let scratch =
-            builder.prefix(&prefix).permissions(only_us).tempdir_in(parent(folder)).map_err(failed)?;
-        Ok(Self { scratch, folder: folder.to_owned() })
+    }
+
+    /// For a backup in place of `folder`, which is empty. It is replaced by another empty one, so that a mount point or a
+    /// parent that cannot be written is noticed now, and not after the work.
+    fn in_place_of(folder: &Path) -> io::Result<Self> {
+        let folder = fs::canonicalize(folder)?;
+        let empty = scratch(&folder)?;
+        fs::rename(empty.path(), &folder)?;
+        // Discards only the temporary path, which no longer exists.
+        let _ = empty.keep();
+        Ok(Self { scratch: scratch(&folder)?, folder })
     }
 
     fn path(&self) -> &Path {
@@ -160,6 +177,14 @@ impl Partial {
         let _ = self.scratch.keep();
         sync(parent(&self.folder)).with_context(failed)
     }
+}
+
+/// A new folder next to `folder`.
+fn scratch(folder: &Path) -> io::Result<TempDir> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let only_us = fs::Permissions::from_mode(0o700);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&format!("{name}.partial-")).permissions(only_us).tempdir_in(parent(folder))
 }
 
 /// The folder that contains `path`.
@@ -241,11 +266,20 @@ pub(super) async fn run_program(command: Command, name: &str) -> Result<String, 
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Opens the regular file at `path`; does not wait for the writer of a pipe.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
+}
+
 /// Length and SHA-256, in hexadecimal digits, of the file at `path`.
 pub(super) async fn hash(path: PathBuf) -> Result<(u64, String), Failure> {
     run_interruptibly(move |interrupt| {
         let failed = || format!("failed to read `{}`", path.display());
-        let mut file = File::open(&path).with_context(failed)?;
+        let mut file = open_regular(&path).with_context(failed)?;
         let (mut bytes, mut sha256, mut chunk) = (0, Sha256::new(), vec![0; CHUNK_BYTES]);
         loop {
             let read = file.read(&mut chunk).with_context(failed)?;
