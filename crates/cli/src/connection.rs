@@ -12,6 +12,10 @@ use crate::{
 /// The demo's database on the embedded server, separate from the user's data.
 pub(crate) const DEMO_DATABASE: &str = "panopticon_demo";
 
+/// The database that `panopticon restore` fills, and what the former one is called until it is dropped.
+pub(crate) const RESTORING_DATABASE: &str = "panopticon_restoring";
+pub(crate) const FORMER_DATABASE: &str = "panopticon_before_restore";
+
 /// An open database, and the embedded server if the database is on it.
 pub(crate) struct Connection {
     pub(crate) database: Database,

@@ -18,15 +18,11 @@ use super::backup::{
 use crate::{
     arguments::RestoreArguments,
     configuration::Configuration,
-    connection::{blocking, start_embedded},
+    connection::{FORMER_DATABASE, RESTORING_DATABASE, blocking, start_embedded},
     exit::{ExitCode, Failure},
     interrupt::Signals,
     output::{count, print, print_json},
 };
-
-/// The database that is filled, and what the former one is called until it is dropped.
-pub(super) const RESTORING: &str = "panopticon_restoring";
-pub(super) const FORMER: &str = "panopticon_before_restore";
 
 /// Every cluster has it; we connect to it to rename others.
 const MAINTENANCE: &str = "postgres";
@@ -148,8 +144,8 @@ impl Restoring<'_> {
         let replaced = self.refuse_rows().await?;
         databases.refuse_clients().await?;
         // Left by a restore that was killed.
-        databases.superuser.drop_database(RESTORING).await?;
-        databases.owner.create_bare_database(RESTORING).await?;
+        databases.superuser.drop_database(RESTORING_DATABASE).await?;
+        databases.owner.create_bare_database(RESTORING_DATABASE).await?;
         let filled = tokio::select! {
             filled = self.fill(&databases.owner) => filled.map(Some),
             () = signals.next() => Ok(None),
@@ -158,17 +154,17 @@ impl Restoring<'_> {
             // Others may have come meanwhile; the renaming would wait for them and fail.
             Ok(Some(differences)) if differences.is_empty() => {
                 if let Err(failure) = databases.refuse_clients().await {
-                    databases.superuser.drop_database(RESTORING).await?;
+                    databases.superuser.drop_database(RESTORING_DATABASE).await?;
                     return Err(failure);
                 }
                 // Left by a restore that was killed after its exchange.
-                databases.superuser.drop_database(FORMER).await?;
-                databases.owner.exchange_databases(RESTORING, DATABASE, FORMER).await?;
-                databases.superuser.drop_database(FORMER).await?;
+                databases.superuser.drop_database(FORMER_DATABASE).await?;
+                databases.owner.exchange_databases(RESTORING_DATABASE, DATABASE, FORMER_DATABASE).await?;
+                databases.superuser.drop_database(FORMER_DATABASE).await?;
                 Ok(Some(Outcome { differences, replaced }))
             }
             unfilled => {
-                databases.superuser.drop_database(RESTORING).await?;
+                databases.superuser.drop_database(RESTORING_DATABASE).await?;
                 Ok(unfilled?.map(|differences| Outcome { differences, replaced: false }))
             }
         }
@@ -202,7 +198,7 @@ impl Restoring<'_> {
         if let Some(schema) = &self.manifest.pgvector_schema
             && !entries.iter().any(|entry| extension_of(entry) == Some(PGVECTOR))
         {
-            let superuser = connect(&self.server.url_as(Role::Superuser, RESTORING)?).await?;
+            let superuser = connect(&self.server.url_as(Role::Superuser, RESTORING_DATABASE)?).await?;
             let created = superuser.create_pgvector(schema).await;
             superuser.close().await;
             created?;
@@ -217,7 +213,7 @@ impl Restoring<'_> {
         }
         let others = entries.iter().filter(|entry| !is_schema(entry) && extension_of(entry).is_none());
         self.replay(&dump, Role::Owner, others, jobs).await?;
-        let restored = connect(&self.server.url_of(RESTORING)).await?;
+        let restored = connect(&self.server.url_of(RESTORING_DATABASE)).await?;
         let found = contents(&restored).await;
         restored.close().await;
         Ok(differences(&self.manifest.tables, found?))
@@ -225,7 +221,7 @@ impl Restoring<'_> {
 
     /// The entries of `dump`, as `pg_restore --list` prints them.
     async fn entries(&self, dump: &Path) -> Result<Vec<String>, Failure> {
-        let mut pg_restore = self.server.client("pg_restore", Role::Owner, RESTORING)?;
+        let mut pg_restore = self.server.client("pg_restore", Role::Owner, RESTORING_DATABASE)?;
         pg_restore.arg("--list").arg(dump);
         let entries = run_program(pg_restore, "pg_restore").await?;
         Ok(entries.lines().map(str::to_owned).collect())
@@ -243,11 +239,11 @@ impl Restoring<'_> {
         for entry in entries {
             writeln!(list, "{entry}").context("failed to write a temporary file")?;
         }
-        let mut pg_restore = self.server.client("pg_restore", role, RESTORING)?;
+        let mut pg_restore = self.server.client("pg_restore", role, RESTORING_DATABASE)?;
         pg_restore
             .args(["--exit-on-error", "--no-owner", "--no-privileges", "--no-password"])
             .arg(format!("--jobs={jobs}"))
-            .arg(format!("--dbname={RESTORING}"))
+            .arg(format!("--dbname={RESTORING_DATABASE}"))
             .arg("--use-list")
             .arg(list.path())
             .arg(dump);

@@ -501,7 +501,11 @@ impl Database {
     /// # Errors
     /// When the role may not create databases.
     pub async fn recreate_database(&self, name: &str) -> Result<(), Error> {
-        self.run_alone("create a database", vec![sql::drop_database(name), sql::create_database(name)]).await
+        self.run_alone(
+            "create a database",
+            vec![sql::databases::drop_database(name), sql::databases::create_database(name)],
+        )
+        .await
     }
 
     /// Closes all connections cleanly; after a drop, the server would have to notice.

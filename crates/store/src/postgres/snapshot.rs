@@ -208,7 +208,7 @@ impl Database {
             .during("look for a database")?;
             let renamed = exists.then_some((current, former)).into_iter().chain([(replacement, current)]);
             for (from, to) in renamed {
-                sqlx::query(sql::rename_database(from, to))
+                sqlx::query(sql::databases::rename_database(from, to))
                     .execute(on(connection))
                     .await
                     .during("rename a database")?;
@@ -246,7 +246,7 @@ impl Database {
     /// # Errors
     /// When there is one, or the role may not create databases.
     pub async fn create_bare_database(&self, name: &str) -> Result<(), Error> {
-        self.run_alone("create a database", vec![sql::create_bare_database(name)]).await
+        self.run_alone("create a database", vec![sql::databases::create_bare_database(name)]).await
     }
 
     /// Creates pgvector in `schema`, which must exist.
@@ -254,7 +254,7 @@ impl Database {
     /// # Errors
     /// When this role may not, or the database has it.
     pub async fn create_pgvector(&self, schema: &str) -> Result<(), Error> {
-        self.run_alone("create pgvector", vec![sql::create_pgvector(schema)]).await
+        self.run_alone("create pgvector", vec![sql::databases::create_pgvector(schema)]).await
     }
 
     /// Drops the database `name` of this server, if there is one, and ends the sessions of its clients.
@@ -262,6 +262,6 @@ impl Database {
     /// # Errors
     /// When this role may not. Only a superuser may always: autovacuum, which may work on it, is one.
     pub async fn drop_database(&self, name: &str) -> Result<(), Error> {
-        self.run_alone("drop a database", vec![sql::drop_database(name)]).await
+        self.run_alone("drop a database", vec![sql::databases::drop_database(name)]).await
     }
 }

@@ -1,15 +1,16 @@
 //! The description of a backup: `manifest.json`, next to the dump.
 
 use std::{
+    fs::File,
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use anyhow::{Context as _, anyhow};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use store::postgres::{StoredTable, TableContents};
-
-use super::open_regular;
 
 /// Name of the manifest in the folder of a backup.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -112,6 +113,15 @@ impl Manifest {
     pub(crate) fn rows(&self) -> u64 {
         self.tables.iter().map(|(_, contents)| contents.rows).fold(0, u64::saturating_add)
     }
+}
+
+/// Opens the regular file at `path`; does not wait for the writer of a pipe.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(file)
 }
 
 fn table(json: &Value) -> anyhow::Result<(StoredTable, TableContents)> {

@@ -10,7 +10,7 @@ mod manifest;
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -18,7 +18,6 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use provision::{Role, Server, postgres::DATABASE};
 use records::{Service, cut_short};
-use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use store::{
     postgres::{Database, Snapshot, StoredTable, TableContents},
@@ -27,12 +26,12 @@ use store::{
 use tempfile::TempDir;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use self::manifest::open_regular;
 pub(super) use self::manifest::{DUMP, MANIFEST, Manifest};
-use super::restore::{FORMER, RESTORING};
 use crate::{
     arguments::BackupArguments,
     configuration::Configuration,
-    connection::{Connection, DEMO_DATABASE, has_embedded_cluster},
+    connection::{Connection, DEMO_DATABASE, FORMER_DATABASE, RESTORING_DATABASE, has_embedded_cluster},
     exit::{ExitCode, Failure},
     interrupt::run_interruptibly,
     output::{count, grouped, print, print_json, size_text},
@@ -65,7 +64,8 @@ pub(crate) async fn run(
     let manifest = written?;
     partial.complete()?;
     report(configuration, arguments, &manifest)?;
-    let is_ours = |name: &&String| [DEMO_DATABASE, RESTORING, FORMER].contains(&name.as_str());
+    let is_ours =
+        |name: &&String| [DEMO_DATABASE, RESTORING_DATABASE, FORMER_DATABASE].contains(&name.as_str());
     for name in others?.iter().filter(|name| !is_ours(name)) {
         tracing::warn!(
             "database `{name}` of the embedded server is not in the backup, which has `{DATABASE}`"
@@ -264,15 +264,6 @@ pub(super) async fn run_program(command: Command, name: &str) -> Result<String, 
         tracing::warn!("{name}: {messages}");
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Opens the regular file at `path`; does not wait for the writer of a pipe.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    Ok(file)
 }
 
 /// Length and SHA-256, in hexadecimal digits, of the file at `path`.

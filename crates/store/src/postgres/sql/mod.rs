@@ -9,6 +9,7 @@ use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, DefaultValue, Presence, Tab
 
 pub(crate) mod collections;
 mod condition;
+pub(crate) mod databases;
 pub(crate) mod embedding_health;
 pub(crate) mod maintenance;
 pub(crate) mod odd_values;
@@ -449,31 +450,6 @@ pub(crate) fn set_build_workers(build: Build, workers: usize) -> Sql {
     trusted(format!("set {local}max_parallel_maintenance_workers = {workers}"))
 }
 
-/// Drops a database, even if there are connections to it.
-pub(crate) fn drop_database(name: &str) -> Sql {
-    trusted(format!("drop database if exists {} with (force)", quoted(name)))
-}
-
-/// Makes an empty database.
-pub(crate) fn create_database(name: &str) -> Sql {
-    trusted(format!("create database {}", quoted(name)))
-}
-
-/// Makes a database that has nothing but what belongs to PostgreSQL.
-pub(crate) fn create_bare_database(name: &str) -> Sql {
-    trusted(format!("create database {} template template0", quoted(name)))
-}
-
-/// Creates pgvector in a schema.
-pub(crate) fn create_pgvector(schema: &str) -> Sql {
-    trusted(format!("create extension vector schema {}", quoted(schema)))
-}
-
-/// Gives a database another name.
-pub(crate) fn rename_database(from: &str, to: &str) -> Sql {
-    trusted(format!("alter database {} rename to {}", quoted(from), quoted(to)))
-}
-
 /// Counts the rows of a table, and adds up their hashes, so that their order makes no difference. Those of tables that
 /// inherit from it are not its own.
 pub(crate) fn table_contents(schema: &str, table: &str) -> Sql {
@@ -542,7 +518,10 @@ mod tests {
         check(&keep_vectors_in_rows(wide), &expect_file!["golden/keep_vectors_in_rows.sql"]);
         check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
         check(&drop_table_if_exists(&wide.name), &expect_file!["golden/drop_table_if_exists.sql"]);
-        check(&rename_database("new", "odd \"name\""), &expect_file!["golden/rename_database.sql"]);
+        check(
+            &databases::rename_database("new", "odd \"name\""),
+            &expect_file!["golden/rename_database.sql"],
+        );
         check(&table_contents("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_contents.sql"]);
         check(&table_has_rows("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_has_rows.sql"]);
         let added = [
