@@ -25,6 +25,11 @@ pub(super) fn interval(interval: Option<Interval>) -> String {
 
 /// Judgements without a measurement, by reason.
 pub(super) fn left_out(Counts { scored: _, unparsed, refused, failed, unanswered }: Counts) -> String {
+    by_reason([unparsed, refused, failed, unanswered])
+}
+
+/// Counts of what is unparsed, refused, failed and unanswered.
+pub(super) fn by_reason([unparsed, refused, failed, unanswered]: [u64; 4]) -> String {
     let reasons =
         [(unparsed, "unparsed"), (refused, "refused"), (failed, "failed"), (unanswered, "unanswered")];
     let named: Vec<String> = reasons

@@ -19,6 +19,7 @@ use super::{
     filters::{Filters, link},
     form::Form,
     layout,
+    measured::by_reason,
     page::Page,
     records::record,
     text,
@@ -191,14 +192,7 @@ fn progress((done, total): (u64, u64), label: &str) -> Markup {
 
 /// Counts with the reasons why others are missing.
 fn left_out(UnitCounts { unparsed, refused, failed, unanswered, .. }: UnitCounts) -> String {
-    let reasons =
-        [(unparsed, "unparsed"), (refused, "refused"), (failed, "failed"), (unanswered, "unanswered")];
-    let named: Vec<String> = reasons
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, reason)| format!("{} {reason}", text::count(count)))
-        .collect();
-    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+    by_reason([unparsed, refused, failed, unanswered])
 }
 
 impl RunsPage {
