@@ -50,6 +50,7 @@ impl Signals {
 
 /// Whether SIGHUP is not ignored, as it is below `nohup`. Where the system does not say so, it is left as it is.
 fn ends_with_its_terminal() -> bool {
+    // An unreadable file says nothing, like a system without it.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -156,7 +156,7 @@ fn killed_at(
     let done = |line: &str| line.split_once(" of ").and_then(|(done, _)| done.parse::<usize>().ok());
     let is_far = units == 0 || lines.any(|line| done(&line).is_some_and(|done| done >= units));
     if is_far {
-        // At an arbitrary point of the work.
+        // At an arbitrary point of the work: no assertion rests on how far it is.
         std::thread::sleep(Duration::from_millis(37 * (units as u64 % 7)));
         child.kill().expect("SIGKILL");
     }

@@ -114,6 +114,7 @@ impl ConnectionUse {
             return;
         }
         let advanced = |since: u64| Some(since.saturating_add(earned_ms(bytes)).min(now));
+        // The function always returns a value, so this does not fail.
         state.idle_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advanced).ok();
     }
 
@@ -286,7 +287,7 @@ impl Connections {
         self.crowd.waits.store(false, Ordering::Relaxed);
     }
 
-    /// Asks an unused connection to retire; if there is none, returns when there may be one.
+    /// Asks an unused connection to retire. If there is none, returns the time at which there may be one.
     fn retire_one(&self) -> Option<Instant> {
         if self.open.iter().any(|(_, used)| used.0.is_retiring.load(Ordering::Relaxed)) {
             return None;
@@ -303,7 +304,7 @@ impl Connections {
         Some(idle.min().unwrap_or(now) + UNDER_WAY)
     }
 
-    /// Waits until a connection has ended; for ever if none is open.
+    /// Waits until a connection has ended, without an end if none is open.
     pub(crate) async fn ended(&mut self) {
         match self.tasks.join_next().await {
             Some(_) => self.open.retain(|(task, _)| !task.is_finished()),
@@ -440,12 +441,12 @@ mod tests {
         let mut connections = Connections::new(2);
         let [first, second] = [(); 2].map(|()| open(&mut connections));
         let busy = [first.busy(), second.busy()];
-        assert!(!first.gives_way(), "nobody waits");
+        assert!(!first.gives_way(), "no client waits");
         assert_eq!(wait_for_room(&mut connections).await, None);
         assert!(first.gives_way() && !second.gives_way(), "one place is enough");
         drop(busy);
         assert!(wait_for_room(&mut connections).await.is_some());
-        assert!(!second.gives_way(), "nobody waits any longer");
+        assert!(!second.gives_way(), "no client waits any more");
     }
 
     #[tokio::test(start_paused = true)]

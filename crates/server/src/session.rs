@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::config::ApiKey;
 
-/// How long a sign-in lasts. Whoever copies the cookie has access until then.
+/// How long a sign-in lasts. A copied cookie gives access until then.
 const LASTS: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 const COOKIE: &str = "panopticon_session";

@@ -22,7 +22,7 @@ const ROUNDS: usize = 3;
 const LASTS: Duration = Duration::from_secs(2);
 /// Different requests of a round.
 const BODIES: usize = 100;
-/// Of which so many are sent in phases that write.
+/// How many of them are sent in phases that write.
 const WRITES: u64 = 30;
 /// Records that are added by one request.
 const TOGETHER: usize = 1_000;

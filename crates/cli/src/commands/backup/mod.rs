@@ -159,7 +159,7 @@ impl Partial {
         let folder = fs::canonicalize(folder)?;
         let empty = scratch(&folder)?;
         fs::rename(empty.path(), &folder)?;
-        // Discards only the temporary path, which no longer exists.
+        // Discards only the temporary path, which no longer exists, so that it is not removed at the end.
         let _ = empty.keep();
         Ok(Self { scratch: scratch(&folder)?, folder })
     }
@@ -181,6 +181,7 @@ impl Partial {
 
 /// A new folder next to `folder`.
 fn scratch(folder: &Path) -> io::Result<TempDir> {
+    // Only a root folder has no name; the random part is enough then.
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let only_us = fs::Permissions::from_mode(0o700);
     let mut builder = tempfile::Builder::new();

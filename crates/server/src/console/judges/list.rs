@@ -214,11 +214,11 @@ impl JudgeResponse {
         });
         let means = Line { name: "mean".to_owned(), points: means.collect() };
         let share = |name: &str, part: fn(Counts) -> u64| {
-            let points = self.drift.iter().filter(|day| calls(day.counts) > 0);
-            let points = points.map(|day| {
+            // A day without calls has no share, and no point.
+            let points = self.drift.iter().filter_map(|day| {
                 let Share { share, interval, .. } = Share::of(part(day.counts), calls(day.counts));
                 let interval = interval.map(|Interval { low, high }| (low, high));
-                Point { at: at(day), value: share.unwrap_or_default(), interval }
+                Some(Point { at: at(day), value: share?, interval })
             });
             Line { name: name.to_owned(), points: points.collect() }
         };

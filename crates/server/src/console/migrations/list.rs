@@ -61,7 +61,7 @@ pub(super) async fn show(
         let mut found = database.job_history(after, limit + 1).await.map_err(failed)?;
         let has_more = found.len() > limit as usize;
         found.truncate(limit as usize);
-        // Behind a time that is none of the calendar, there is no place to continue from.
+        // A time outside the calendar gives no place to continue from.
         let last = found
             .last()
             .filter(|job| has_more && job.started_at.is_some_and(|at| at.in_calendar().is_some()));

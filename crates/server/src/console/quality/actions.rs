@@ -100,6 +100,7 @@ pub(super) async fn maintain(
         }
     }
     let (database, process) = (database.clone(), quality.process.clone());
+    // Empty for all tables.
     let name = table.clone().unwrap_or_default();
     start(&quality, ("maintain", &name), move |progress| async move {
         let observer = |event: Event<'_>| match event {
@@ -128,6 +129,7 @@ pub(super) async fn maintain(
                 }
                 let mut said = format!("{} of {} actions done", done.len(), plan.actions.len());
                 for skipped in &plan.left_alone {
+                    // Writing to a string does not fail.
                     let _ = write!(said, "; {} skipped: {}", skipped.table, skipped.reason);
                 }
                 Ok(said)

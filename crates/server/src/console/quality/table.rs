@@ -85,6 +85,7 @@ pub(super) async fn show(
     let mut missing = Vec::new();
     let since = records::timestamp::now() - time::Duration::days(days.get().into());
     let observed = within("its indexes", upkeep::observe(&database, &table)).await;
+    // The page names each part that is missing, with its error.
     let observed = observed.map_err(|part| missing.push(part)).ok();
     let history = within("the history of searches", database.search_history(since)).await;
     let history = history.map_err(|part| missing.push(part)).ok();

@@ -184,7 +184,7 @@ struct RecordConditions<'b> {
     binds: &'b mut Binds,
 }
 
-/// PostgreSQL compares a list of so many values by hashes.
+/// PostgreSQL compares a list of this many values by hashes.
 const HASHED_VALUES: usize = 9;
 
 impl RecordConditions<'_> {
