@@ -26,7 +26,7 @@ use crate::{
 /// The resident memory above which the process begins no large operation. Idle, it uses about 150 MB, and operations in
 /// progress may add half of this limit. With a lower limit, large requests wait for each other; with a higher one, they may
 /// exhaust a small machine.
-pub(super) const MEMORY_LIMIT: MemoryLimit = MemoryLimit::bytes(400 << 20);
+pub(super) const MEMORY_LIMIT: MemoryLimit = MemoryLimit::bytes(350 << 20);
 
 /// What is served, where, and within which limits.
 pub(super) struct Settings {
