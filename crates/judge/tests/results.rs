@@ -4,9 +4,9 @@ use judge::{
     outcome::{Counts, Outcome},
     parse::Winner,
     results::{
-        Gathering, JudgeVerdict, Judgement, Judgements, Method, ScoreLabel, WinnerLabel, compare_models,
-        compare_selections, largest_regressions, scores_agree, summarize_pairs, summarize_scores,
-        winners_agree,
+        Gathering, JudgeVerdict, Judgement, Judgements, Method, Rating, ScoreLabel, WinnerLabel,
+        compare_models, compare_selections, largest_regressions, score_confusion, scores_agree,
+        summarize_pairs, summarize_scores, winner_confusion, winners_agree,
     },
     rubric::panel::Combination,
     statistics::Bootstrap,
@@ -212,8 +212,12 @@ fn models_and_runs_are_compared_on_the_queries_that_they_share() {
 
 #[test]
 fn labels_are_compared_with_each_judge_separately() {
-    let label =
-        |query: &str, model: &str, score| ScoreLabel { query: query.into(), model: model.into(), score };
+    let label = |query: &str, model: &str, score| ScoreLabel {
+        query: query.into(),
+        metric: None,
+        model: model.into(),
+        score,
+    };
     let labels = [
         label("q1", "m", 4.0),
         label("q1", "m", 5.0),
@@ -233,6 +237,7 @@ fn labels_are_compared_with_each_judge_separately() {
 
     let winner = |query: &str, first: &str, second: &str, winner| WinnerLabel {
         query: query.into(),
+        metric: None,
         first: first.into(),
         second: second.into(),
         winner,
@@ -257,6 +262,59 @@ fn labels_are_compared_with_each_judge_separately() {
     assert_eq!((agreement.with_ties.agreed, agreement.with_ties.pairs), (3, 5));
     assert_eq!((agreement.without_ties.agreed, agreement.without_ties.pairs, agreement.ties), (3, 4, 1));
     assert_eq!((agree[0].position.consistent, agree[0].not_judged), (2, 2));
+}
+
+#[test]
+fn labels_by_a_metric_are_compared_with_judgements_by_it_only() {
+    let by = |metric: Option<&str>, query: &str, score| ScoreLabel {
+        query: query.into(),
+        metric: metric.map(str::to_owned),
+        model: "m".into(),
+        score,
+    };
+    let judgements = || {
+        let one = scored("q1", "m", "one", Scored(4.4));
+        let other = scored("q2", "m", "one", Scored(2.0));
+        gathered([one, other, Judgement { metric: Some("other"), ..one }])
+    };
+    let metrics = |labels: &[ScoreLabel]| -> Vec<(Option<String>, u64, u64)> {
+        let agree = scores_agree(&judgements(), labels, Combination::Mean);
+        agree.into_iter().map(|one| (one.metric, one.agreement.pairs, one.not_judged)).collect()
+    };
+    let own = scored("q1", "m", "one", Scored(4.4)).metric.map(str::to_owned);
+    let other = Some("other".to_owned());
+    let both = [(own.clone(), 1, 0), (other.clone(), 1, 0)];
+    let mut found = metrics(&[by(None, "q1", 4.0)]);
+    found.sort_by_key(|(metric, ..)| *metric != own);
+    assert_eq!(found, both);
+    assert_eq!(metrics(&[by(Some("other"), "q1", 4.0), by(Some("other"), "q2", 4.0)]), [(other, 1, 1)]);
+    assert_eq!(metrics(&[by(Some("third"), "q1", 4.0)]), []);
+
+    let labels =
+        [by(own.as_deref(), "q1", 4.0), by(own.as_deref(), "q1", 9.0), by(own.as_deref(), "q2", 2.0)];
+    let [confusion] = &score_confusion(&judgements(), &labels, Combination::Mean)[..] else {
+        panic!("one judge")
+    };
+    let cells: Vec<(String, String, u64)> = confusion
+        .cells
+        .iter()
+        .map(|cell| (cell.people.to_string(), cell.judge.to_string(), cell.labels))
+        .collect();
+    let cell = |people: &str, judge: &str, labels| (people.to_owned(), judge.to_owned(), labels);
+    assert_eq!(cells, [cell("2", "2", 1), cell("4", "4", 1), cell("9", "4", 1)]);
+    let pair = [false, true].map(|is_swapped| compared("q1", ("m", "n"), is_swapped, Scored(Winner::A)));
+    let label = |first: &str, second: &str| WinnerLabel {
+        query: "q1".into(),
+        metric: None,
+        first: first.into(),
+        second: second.into(),
+        winner: Winner::A,
+    };
+    let [confusion] = &winner_confusion(&gathered(pair), &[label("m", "n"), label("n", "m")])[..] else {
+        panic!("one judge")
+    };
+    let cells: Vec<(Rating, Rating)> = confusion.cells.iter().map(|cell| (cell.people, cell.judge)).collect();
+    assert_eq!(cells, [(Rating::A, Rating::A), (Rating::A, Rating::B)], "in the order of the label");
 }
 
 /// `double precision` can store NaN and infinities.

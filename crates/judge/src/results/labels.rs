@@ -12,13 +12,10 @@ use super::{
     scores::combined,
 };
 use crate::{
-    outcome::{Counts, Outcome},
+    outcome::Outcome,
     parse::Winner,
     rubric::{pairwise::PairVerdict, panel::Combination},
-    statistics::{
-        Agreement, Bin, Interval, PositionBias, WinnerAgreement, agreement, histogram, position,
-        winner_agreement,
-    },
+    statistics::{Agreement, PositionBias, WinnerAgreement, agreement, position, winner_agreement},
 };
 
 /// A person's score of one answer.
@@ -26,6 +23,8 @@ use crate::{
 pub struct ScoreLabel {
     /// The query, as in [`Judgement`](super::Judgement).
     pub query: String,
+    /// The metric by which the person judged; it is compared with judgements by this one only. None for all.
+    pub metric: Option<String>,
     /// The model of the answer.
     pub model: String,
     /// The score: a finite number.
@@ -37,6 +36,8 @@ pub struct ScoreLabel {
 pub struct WinnerLabel {
     /// The query, as in [`Judgement`](super::Judgement).
     pub query: String,
+    /// The metric by which the person judged; it is compared with judgements by this one only. None for all.
+    pub metric: Option<String>,
     /// Model A.
     pub first: String,
     /// Model B.
@@ -73,34 +74,6 @@ pub struct WinnersAgree {
     pub not_judged: u64,
 }
 
-/// A judge's scores by one metric next to people's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Calibration {
-    /// The metric.
-    pub metric: Option<String>,
-    /// The judge.
-    pub judge: Option<String>,
-    /// By the judge's score, lowest first.
-    pub bins: Vec<CalibrationBin>,
-    /// Outcomes of the judge on the labelled answers, one per label.
-    pub counts: Counts,
-    /// Labels of answers that the judge did not judge.
-    pub not_judged: u64,
-}
-
-/// Labels of answers to which a judge gives similar scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CalibrationBin {
-    /// The mean of the judge's scores.
-    pub judge: f64,
-    /// The mean of people's scores.
-    pub people: f64,
-    /// Its 95 % interval over labels, by the normal distribution; none with fewer than two.
-    pub interval: Option<Interval>,
-    /// Number of labels.
-    pub labels: u64,
-}
-
 /// Compares each judge's scores with `labels`. Several scores of one answer by one judge are combined by
 /// `combination`.
 pub fn scores_agree(
@@ -116,54 +89,21 @@ pub fn scores_agree(
     agreements.collect()
 }
 
-/// What people say of answers to which a judge gives similar scores.
-pub fn calibration(
+/// The labels of answers that a judge has judged by one metric.
+pub(super) struct Labelled {
+    pub(super) metric: Option<String>,
+    pub(super) judge: Option<String>,
+    /// The judge's score and the label's.
+    pub(super) pairs: Vec<(Outcome<f64>, f64)>,
+    pub(super) not_judged: u64,
+}
+
+/// Those of every judge and metric for which there are labels.
+pub(super) fn labelled(
     judgements: &Judgements,
     labels: &[ScoreLabel],
     combination: Combination,
-) -> Vec<Calibration> {
-    let calibrations = labelled(judgements, labels, combination).into_iter().map(|of_judge| {
-        let Labelled { metric, judge, pairs, not_judged } = of_judge;
-        let counts = Counts::of(pairs.iter().map(|(score, _)| score));
-        let scored: Vec<(f64, f64)> =
-            pairs.into_iter().filter_map(|(score, label)| Some((score.scored()?, label))).collect();
-        let bins = histogram(scored.iter().map(|(score, _)| *score));
-        let mut of_bins: Vec<Vec<(f64, f64)>> = vec![Vec::new(); bins.len()];
-        for pair in scored {
-            if let Some(place) = Bin::place(&bins, pair.0) {
-                of_bins[place].push(pair);
-            }
-        }
-        let bins = of_bins.iter().filter(|pairs| !pairs.is_empty()).map(|pairs| CalibrationBin::of(pairs));
-        Calibration { metric, judge, bins: bins.collect(), counts, not_judged }
-    });
-    calibrations.collect()
-}
-
-impl CalibrationBin {
-    /// That of these scores of the judge and people.
-    fn of(pairs: &[(f64, f64)]) -> Self {
-        let n = pairs.len() as f64;
-        // Divided first: the sum may exceed the largest number.
-        let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(|pair| of(pair) / n).sum::<f64>();
-        let (judge, people) = (mean(|pair| pair.0), mean(|pair| pair.1));
-        let squares: f64 = pairs.iter().map(|pair| (pair.1 - people).powi(2)).sum();
-        let width = 1.96 * (squares / (n - 1.0) / n).sqrt();
-        let interval = Interval { low: people - width, high: people + width };
-        Self { judge, people, interval: width.is_finite().then_some(interval), labels: pairs.len() as u64 }
-    }
-}
-
-/// The labels of answers that a judge has judged by one metric.
-struct Labelled {
-    metric: Option<String>,
-    judge: Option<String>,
-    /// The judge's score and the label's.
-    pairs: Vec<(Outcome<f64>, f64)>,
-    not_judged: u64,
-}
-
-fn labelled(judgements: &Judgements, labels: &[ScoreLabel], combination: Combination) -> Vec<Labelled> {
+) -> Vec<Labelled> {
     /// By query and model.
     type Scores = HashMap<(Name, Name), Vec<Score>>;
     let mut given: BTreeMap<(Name, Name), Scores> = BTreeMap::new();
@@ -175,6 +115,7 @@ fn labelled(judgements: &Judgements, labels: &[ScoreLabel], combination: Combina
         let mut not_judged = 0;
         let pairs: Vec<(Outcome<f64>, f64)> = labels
             .iter()
+            .filter(|label| is_of(label.metric.as_deref(), judgements.text(metric)))
             .filter_map(|label| {
                 let key = judgements.find(&label.query).zip(judgements.find(&label.model));
                 let Some(scores) = key.and_then(|key| scores.get(&key)) else {
@@ -190,12 +131,36 @@ fn labelled(judgements: &Judgements, labels: &[ScoreLabel], combination: Combina
             .collect();
         Labelled { metric: judgements.owned(metric), judge: judgements.owned(judge), pairs, not_judged }
     });
-    of_judges.collect()
+    of_judges.filter(|labelled| labelled.not_judged > 0 || !labelled.pairs.is_empty()).collect()
+}
+
+/// Whether a label by the metric `of_label` is compared with judgements by `metric`.
+fn is_of(of_label: Option<&str>, metric: Option<&str>) -> bool {
+    of_label.is_none_or(|of_label| metric == Some(of_label))
 }
 
 /// Compares each judge's winners with `labels`, each of which is a separate vote. Of several comparisons by one judge,
 /// the majority's winner counts.
 pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<WinnersAgree> {
+    let agreements = labelled_pairs(judgements, labels).into_iter().map(|of_judge| {
+        let LabelledPairs { metric, judge, pairs, position, not_judged } = of_judge;
+        WinnersAgree { metric, judge, agreement: winner_agreement(pairs), position, not_judged }
+    });
+    agreements.collect()
+}
+
+/// The labels of pairs that a judge has judged by one metric.
+pub(super) struct LabelledPairs {
+    pub(super) metric: Option<String>,
+    pub(super) judge: Option<String>,
+    /// The judge's winner and the label's, in the label's order of the answers.
+    pub(super) pairs: Vec<(Outcome<Winner>, Winner)>,
+    position: PositionBias,
+    not_judged: u64,
+}
+
+/// Those of every judge and metric for which there are labels.
+pub(super) fn labelled_pairs(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<LabelledPairs> {
     /// By query and pair of models.
     type Compared = HashMap<(Name, Name, Name), Vec<(Unit, Outcome<PairVerdict>)>>;
     let mut given: BTreeMap<(Name, Name), Compared> = BTreeMap::new();
@@ -214,6 +179,7 @@ pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<Win
         let (mut not_judged, mut labelled) = (0, BTreeSet::new());
         let pairs: Vec<(Outcome<Winner>, Winner)> = labels
             .iter()
+            .filter(|label| is_of(label.metric.as_deref(), judgements.text(metric)))
             .filter_map(|label| {
                 let found = find(judgements, label).filter(|(key, _)| compared.contains_key(key));
                 let Some((key, is_turned)) = found else {
@@ -230,15 +196,15 @@ pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<Win
             })
             .collect();
         let seen = labelled.iter().flat_map(|key| &compared[key]);
-        WinnersAgree {
+        LabelledPairs {
             metric: judgements.owned(metric),
             judge: judgements.owned(judge),
-            agreement: winner_agreement(pairs),
+            pairs,
             position: position(seen.map(|(_, verdict)| verdict.map(|pair| pair.consistency))),
             not_judged,
         }
     });
-    of_judges.collect()
+    of_judges.filter(|labelled| labelled.not_judged > 0 || !labelled.pairs.is_empty()).collect()
 }
 
 /// The query and the pair in its own order for `label`, and whether the label has the other order.

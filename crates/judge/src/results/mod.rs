@@ -7,7 +7,10 @@
 //! The same judgements give the same numbers, bit for bit and in any order of the input: bootstraps draw from lists,
 //! which are sorted.
 
+mod annotators;
+mod calibration;
 mod compared;
+mod confusion;
 mod drift;
 mod gathering;
 mod judges;
@@ -15,14 +18,14 @@ mod labels;
 mod pairs;
 mod scores;
 
+pub use annotators::{AnnotatorsAgree, PersonLabel, PersonVerdict, annotators_agree};
+pub use calibration::{Calibration, CalibrationBin, calibration};
 pub use compared::{Compared, QueryDifference, compare_models, compare_selections, largest_regressions};
+pub use confusion::{Confusion, ConfusionCell, Rating, score_confusion, winner_confusion};
 pub use drift::{DayVerdicts, DriftGathering, JudgeDrift};
 pub use gathering::{Gathering, JudgeVerdict, Judgement, Judgements};
 pub use judges::{JudgeSummary, summarize_judges};
-pub use labels::{
-    Calibration, CalibrationBin, ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, calibration,
-    scores_agree, winners_agree,
-};
+pub use labels::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, scores_agree, winners_agree};
 pub use pairs::{PairSummary, summarize_pairs};
 pub use scores::{ScoreSummary, summarize_scores};
 

@@ -55,6 +55,33 @@ impl Bootstrap {
     }
 }
 
+impl Bootstrap {
+    /// The interval of `statistic` by resampling `units` places. None with fewer than two units, or if more than half of
+    /// the samples have no such statistic, which the interval excludes.
+    pub(super) fn interval_of(
+        &self,
+        units: usize,
+        mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+    ) -> Option<Interval> {
+        if units < 2 || self.replicates == 0 {
+            return None;
+        }
+        let (mut random, mut drawn) = (SplitMix64(self.seed), vec![0; units]);
+        let mut found: Vec<f64> = (0..self.replicates)
+            .filter_map(|_| {
+                drawn.fill_with(|| random.below(units));
+                statistic(&drawn)
+            })
+            .collect();
+        if found.is_empty() || found.len() < self.replicates as usize / 2 {
+            return None;
+        }
+        found.sort_by(f64::total_cmp);
+        let tail = (1.0 - self.level) / 2.0;
+        Some(Interval { low: quantile(&found, tail), high: quantile(&found, 1.0 - tail) })
+    }
+}
+
 /// Between the two values next to it, by distance (type 7 of Hyndman and Fan 1996, as R and NumPy do).
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;

@@ -33,6 +33,8 @@ pub(crate) struct AgreementRequest {
 pub(crate) struct Label {
     query_id: Option<String>,
     query_text: Option<String>,
+    /// The metric by which the person judged; by default, the label is compared with judgements by every metric.
+    evaluation_prompt_id: Option<String>,
     model_id: Option<String>,
     score: Option<f64>,
     model_a: Option<String>,
@@ -82,15 +84,16 @@ impl Labels {
                 (None, Some(text)) => QueryKey::of_text(&text).to_string(),
                 _ => return Err(wrong("", "expected a query_id or a query_text")),
             };
+            let metric = label.evaluation_prompt_id;
             match (label.model_id, label.score, label.model_a, label.model_b, label.winner) {
                 (Some(model), Some(score), None, None, None) => {
-                    sorted.scores.push(ScoreLabel { query, model, score });
+                    sorted.scores.push(ScoreLabel { query, metric, model, score });
                 }
                 (None, None, Some(first), Some(second), Some(winner)) => {
                     if first == second {
                         return Err(wrong(".model_b", "expected a model other than model_a"));
                     }
-                    sorted.winners.push(WinnerLabel { query, first, second, winner: winner.into() });
+                    sorted.winners.push(WinnerLabel { query, metric, first, second, winner: winner.into() });
                 }
                 _ => {
                     let expected = "expected model_id and score, or model_a, model_b and winner";

@@ -18,6 +18,8 @@ use crate::answer::{ApiError, Page};
 /// Selects the results that satisfy all given conditions.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ResultFilters {
+    /// Only of the query with this id.
+    query_id: Option<String>,
     /// Only of this theme.
     theme: Option<String>,
     /// Only of this model's outputs.
@@ -104,6 +106,7 @@ impl ResultFilters {
     /// When the condition on the metadata is invalid.
     pub(crate) fn into_selection(self) -> Result<ResultSelection, ApiError> {
         let Self {
+            query_id,
             theme,
             model_id,
             evaluation_prompt_id,
@@ -117,6 +120,7 @@ impl ResultFilters {
             end_date,
         } = self;
         Ok(ResultSelection {
+            query_id,
             theme,
             model_id,
             evaluation_prompt_id,

@@ -23,6 +23,7 @@ mod hot_connections;
 mod index_definition;
 pub mod job_history;
 pub mod jobs;
+mod labels;
 mod lock;
 pub mod maintenance;
 mod models;
@@ -59,9 +60,14 @@ pub use connection_fault::ConnectionFault;
 pub use embedding_health::EmbeddingHealth;
 pub use error::Error;
 pub use evaluation_results::{
-    EarlierVerdict, EvaluationResult, StoredComparison, StoredJudgement, StoredResult,
+    EarlierVerdict, EvaluationResult, JudgedAnswer, JudgedItem, JudgedKind, NewestAnswer, StoredComparison,
+    StoredJudgement, StoredResult,
 };
 pub use growth::Growth;
+pub use labels::{
+    ItemDigest, LabelOutcome, LabelSelection, LabelVerdict, LabelWinner, LabelledQuery, MAX_ANNOTATOR_BYTES,
+    StoredLabel, item as label_item,
+};
 pub use lock::AdvisoryLock;
 pub use models::{RegisteredModel, Registration};
 pub use odd_values::OddValues;

@@ -435,6 +435,7 @@ mod tests {
             "runs: created_at, began_at, ended_at",
             "run_workers: lease_until",
             "run_attempts: began_at, ended_at",
+            "labels: labelled_at, withdrawn_at",
             "migration_jobs: started_at, changed_at",
             "migration_rejects: created_at",
             "vector_index_settings: measured_at",
@@ -473,6 +474,7 @@ mod tests {
             run_tasks: run_id,task false 0 0
             run_workers: run_id,worker 0
             run_attempts: run_id,task,attempt 
+            labels: id 
             migration_jobs: id 0 0 0
             migration_rejects:  
             migration_replaced: run_id,table_name,id 

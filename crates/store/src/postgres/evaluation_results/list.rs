@@ -123,7 +123,7 @@ impl Database {
 
     /// The rows of `statements`, in one transaction; a statement is only run if there are fewer than `limit` rows so
     /// far.
-    async fn result_rows(
+    pub(super) async fn result_rows(
         &self,
         statements: &[Statement],
         (size, limit): (AnswerSize, Option<usize>),

@@ -1,6 +1,7 @@
 //! The judge's results: `evaluation_results`, which are in PostgreSQL even if the outputs are in ChromaDB.
 
 mod earlier;
+mod judged;
 mod judgements;
 mod list;
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 pub use earlier::EarlierVerdict;
+pub use judged::{JudgedAnswer, JudgedItem, JudgedKind, NewestAnswer};
 pub use judgements::{StoredComparison, StoredJudgement};
 
 use super::{Database, failure::Failing, result_selection::ResultCursor, unnamed::on};

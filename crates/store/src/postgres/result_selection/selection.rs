@@ -10,6 +10,8 @@ use crate::storage::Filter;
 /// A filter for results; all given conditions must be satisfied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResultSelection {
+    /// Only of this query.
+    pub query_id: Option<String>,
     /// Only of this theme.
     pub theme: Option<String>,
     /// Only of this model's outputs.

@@ -125,6 +125,61 @@ from (
     )
 }
 
+/// Up to `limit` of the selected results with an answer that people can label, after the id `after`, in the order of ids:
+/// one with the name of its model and, if it compares two answers, of the other model, none of them too long for a label.
+pub(crate) fn list_judged_items(selection: &ResultSelection, after: Option<&str>, limit: u32) -> Statement {
+    let mut binds = Binds::default();
+    let mut conditions = conditions(selection, &mut binds);
+    conditions.extend(["output_text is not null", "model_id is not null"].map(str::to_owned));
+    let columns = ["query_id", "model_id", "evaluation_prompt_id"];
+    conditions
+        .extend(columns.map(|column| format!("coalesce(octet_length({column}), 0) <= {MAX_LABEL_BYTES}")));
+    conditions.push("(query_id is not null or query_text is not null)".to_owned());
+    if let Some(after) = after {
+        conditions.push(format!("id > {}", binds.add(Bind::Text(after.to_owned()))));
+    }
+    let filter = filter(&conditions);
+    let limit = binds.add(Bind::Whole(limit.into()));
+    statement(
+        format!(
+            r#"select id, query_id,
+    case when query_id is null then substring(sha256(convert_to(query_text, 'UTF8')) for 16) end as query_digest,
+    model_id, evaluation_prompt_id,
+    coalesce(metadata -> 'mode' = '"pairwise"', false) as is_pairwise,
+    case when octet_length(metadata ->> 'opponent') <= {MAX_LABEL_BYTES} then metadata ->> 'opponent' end as opponent
+from (
+    select id, query_id, query_text, model_id, evaluation_prompt_id, {METADATA} as metadata
+    from evaluation_results{filter}
+    order by id
+    limit {limit}
+) selected
+order by id"#
+        ),
+        binds,
+    )
+}
+
+/// The newest of the selected results with an answer: the first `characters` of its texts.
+pub(crate) fn newest_answer(selection: &ResultSelection, characters: i32) -> Statement {
+    let mut binds = Binds::default();
+    let mut conditions = conditions(selection, &mut binds);
+    conditions.push("output_text is not null".to_owned());
+    let filter = filter(&conditions);
+    let characters = binds.add(Bind::Whole(characters.into()));
+    let beginning = |column: &str| format!("left({column}, {characters}::int) as {column}");
+    statement(
+        format!(
+            "select {}, octet_length(output_text) as output_bytes, {}
+from evaluation_results{filter}
+{NEWEST_FIRST}
+limit 1",
+            beginning("output_text"),
+            beginning("query_text")
+        ),
+        binds,
+    )
+}
+
 /// A name that results are grouped by. A name longer than any that Panopticon writes is truncated; its length and
 /// digest distinguish it from others with the same beginning.
 fn name(value: &str) -> String {
@@ -135,6 +190,7 @@ fn name(value: &str) -> String {
 
 fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
     let ResultSelection {
+        query_id,
         theme,
         model_id,
         evaluation_prompt_id,
@@ -147,10 +203,15 @@ fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
         from,
         until,
     } = selection;
-    let texts = [("theme", theme), ("model_id", model_id), ("evaluation_prompt_id", evaluation_prompt_id)];
+    let texts = [
+        ("query_id", query_id),
+        ("theme", theme),
+        ("model_id", model_id),
+        ("evaluation_prompt_id", evaluation_prompt_id),
+        ("judge_model", judge_model),
+    ];
     let mut conditions: Vec<String> = texts
         .into_iter()
-        .chain([("judge_model", judge_model)])
         .filter_map(|(column, text)| Some(equals(column, text.as_deref()?, binds)))
         .collect();
     if let Some(run_id) = run_id {
@@ -240,7 +301,11 @@ mod tests {
             ..theme.clone()
         };
         list(&everything, &Part::From(0), &expect_file!["golden/list_results_filtered.sql"]);
+        let query = ResultSelection { query_id: Some("q".to_owned()), ..all.clone() };
+        list(&query, &Part::From(0), &expect_file!["golden/list_results_of_query.sql"]);
         check(&count_results(&theme), &expect_file!["golden/count_results.sql"]);
+        check(&list_judged_items(&metric, Some("r"), 10), &expect_file!["golden/list_judged_items.sql"]);
+        check(&newest_answer(&query, 10), &expect_file!["golden/newest_answer.sql"]);
         check(&read_judgements(&run), &expect_file!["golden/read_judgements.sql"]);
     }
 }

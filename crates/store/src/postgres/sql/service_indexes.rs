@@ -85,6 +85,7 @@ pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
         index("theme", newest_of("theme")),
         index("model", newest_of("model_id")),
         index("prompt", newest_of("evaluation_prompt_id")),
+        index("query", newest_of("query_id")),
         // Rows of the old services do not have these keys.
         index("run", format!("({RUN}, {NEWEST}) where {RUN} is not null")),
         // A hash index, which has no limit of the length.

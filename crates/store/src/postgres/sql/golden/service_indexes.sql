@@ -15,6 +15,7 @@ create index concurrently if not exists "evaluation_results_panopticon_newest" o
 create index concurrently if not exists "evaluation_results_panopticon_theme" on "evaluation_results" (left(theme, 200), "timestamp" desc nulls last, id desc);
 create index concurrently if not exists "evaluation_results_panopticon_model" on "evaluation_results" (left(model_id, 200), "timestamp" desc nulls last, id desc);
 create index concurrently if not exists "evaluation_results_panopticon_prompt" on "evaluation_results" (left(evaluation_prompt_id, 200), "timestamp" desc nulls last, id desc);
+create index concurrently if not exists "evaluation_results_panopticon_query" on "evaluation_results" (left(query_id, 200), "timestamp" desc nulls last, id desc);
 create index concurrently if not exists "evaluation_results_panopticon_run" on "evaluation_results" (left(panopticon_metadata(result_metadata) ->> 'run_id', 36), "timestamp" desc nulls last, id desc) where left(panopticon_metadata(result_metadata) ->> 'run_id', 36) is not null;
 create index concurrently if not exists "evaluation_results_panopticon_fingerprint" on "evaluation_results" using hash ((panopticon_metadata(result_metadata) ->> 'fingerprint')) where panopticon_metadata(result_metadata) ->> 'fingerprint' is not null;
 create index concurrently if not exists "evaluation_results_panopticon_metadata" on "evaluation_results" using gin (panopticon_metadata(result_metadata) jsonb_path_ops);
