@@ -48,28 +48,36 @@ impl Results {
         Ok((gathering, without_query))
     }
 
-    /// The same, and the verdicts by day.
+    /// The same, with the verdicts by day, and those whose query has one of the keys `wanted`.
     pub(crate) async fn gather_with_days(
         &self,
         selection: &ResultSelection,
-    ) -> Result<(Gathering, DriftGathering, u64), ApiError> {
-        let (mut gathering, mut drift, mut without_query) =
-            (Gathering::default(), DriftGathering::default(), 0);
-        let add = |stored: StoredJudgement<'_>| match keys(&stored) {
+        wanted: &HashSet<String>,
+    ) -> Result<Gathered, ApiError> {
+        let mut gathered = Gathered::default();
+        let add = |stored: StoredJudgement<'_>| {
+            let Gathered { all, wanted: of_wanted, drift, without_query } = &mut gathered;
             // Beyond the limit checked below, nothing is kept.
-            _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
-            [Some(key), _] | [None, Some(key)] => {
-                let key = key.to_string();
-                let judgement = judgement(&stored, &key);
-                gathering.add(&judgement);
-                drift.add(&judgement, stored.at);
+            if all.label_bytes() > MAX_ANSWER_BYTES {
+                return;
             }
-            [None, None] => without_query += 1,
+            let keys = keys(&stored).map(|key| key.map(|key| key.to_string()));
+            match &keys {
+                [Some(key), _] | [None, Some(key)] => {
+                    let judgement = judgement(&stored, key);
+                    all.add(&judgement);
+                    drift.add(&judgement, stored.at);
+                }
+                [None, None] => *without_query += 1,
+            }
+            for key in keys.iter().flatten().filter(|key| wanted.contains(*key)) {
+                of_wanted.add(&judgement(&stored, key));
+            }
         };
         let visited = self.database.visit_judgements(selection, add);
         self.process.measured(Service::Judge, "read_judgements", visited).await?;
-        check_size(gathering.label_bytes())?;
-        Ok((gathering, drift, without_query))
+        check_size(gathered.all.label_bytes())?;
+        Ok(gathered)
     }
 
     /// Those of the selected results whose query has one of the keys `wanted`.
@@ -110,6 +118,17 @@ impl Results {
         });
         computed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
+}
+
+/// Results that were read in one pass.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) all: Gathering,
+    /// Those whose query was asked for.
+    pub(crate) wanted: Gathering,
+    pub(crate) drift: DriftGathering,
+    /// Number of results without a query.
+    pub(crate) without_query: u64,
 }
 
 /// Rejects a summary that would exceed the maximum size of a response.

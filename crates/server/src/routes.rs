@@ -17,12 +17,13 @@ use store::storage::Storage;
 use crate::{
     answer::{Enveloped, Form, Unwrapped},
     chroma_api::{self, ChromaApi},
-    console::{self, Console, Quality},
+    console::{self, Console, Labelling, Quality},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
         evaluations::{evaluate_query, evaluate_theme, list_models, register_model},
         extended::{categories, count, delete, export, fetch, list, search_batch, store_batch, update},
+        labels,
         operation::{Operated, Probe, document, health, metrics, ready},
         results as result_handlers,
         runs::{self, ServedRuns},
@@ -44,6 +45,7 @@ const DESCRIPTION: &str = "/openapi.json";
 const PAGE: &str = "/docs";
 /// The prefix of Chroma's API.
 pub(crate) const CHROMA: &str = "/api/v2";
+const LABELS: &str = "/api/v1/labels";
 const EVALUATE_QUERY: [&str; 2] = ["/evaluate/query", "/api/v1/evaluate/query"];
 const EVALUATE_THEME: [&str; 2] = ["/evaluate/theme", "/api/v1/evaluate/theme"];
 
@@ -174,7 +176,7 @@ pub(crate) fn prefixes(service: Service) -> Vec<String> {
         Service::Judge => {
             let both = ["results", "evaluate", "models", "runs"];
             let both = both.into_iter().flat_map(|path| [format!("/{path}"), format!("/api/v1/{path}")]);
-            both.chain([format!("/api/v1/{}", Outputs::PATH)]).collect()
+            both.chain([format!("/api/v1/{}", Outputs::PATH), LABELS.to_owned()]).collect()
         }
     }
 }
@@ -236,6 +238,22 @@ fn judged() -> ApiRouter<Results> {
         .api_route(
             "/api/v1/results/agreement",
             post_with(summaries::agree, summary("Compares the judges' verdicts with human labels")),
+        )
+        .api_route(
+            LABELS,
+            get_with(labels::list, summary("Lists people's labels, newest first"))
+                .post_with(labels::store, summary("Stores up to 1,000 labels")),
+        )
+        .api_route(
+            &format!("{LABELS}/export"),
+            get_with(labels::export, summary("Exports people's labels to a file, newest first")),
+        )
+        .api_route(
+            &format!("{LABELS}/{{id}}"),
+            aide::axum::routing::delete_with(
+                labels::withdraw,
+                summary("Withdraws a label; the annotator's earlier one of the same outputs counts again"),
+            ),
         )
         .api_route(
             "/api/v1/runs/{id}/compare/{other}",
@@ -302,8 +320,10 @@ fn judge(runs: &Runs, process: Arc<Process>) -> Router {
 fn judge_pages(runs: &Runs, process: &Arc<Process>) -> Router {
     let results = Results::new(runs.judging().database().clone(), process.clone());
     let served = ServedRuns { runs: runs.clone(), process: process.clone() };
+    let labelling = Labelling { results: results.clone(), judging: runs.judging().clone() };
     console::runs_router()
         .with_state(served)
+        .merge(console::label_router().with_state(labelling))
         .merge(console::compare_router().merge(console::judges_router()).with_state(results))
 }
 

@@ -71,17 +71,23 @@ pub(crate) async fn find_metrics(
         .collect()
 }
 
+/// The scale that a stored metric defines.
+pub(super) fn scale_of(record: &Record) -> Scale {
+    let bound = |key, default| record.metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
+    Scale { min: bound("scale_min", DEFAULT_SCALE.min), max: bound("scale_max", DEFAULT_SCALE.max) }
+}
+
 impl Metric {
     /// Parses a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata
     /// define the scale; the default is 1 to 10 without clamping.
     fn new(record: Record, mode: Mode) -> Result<Self, RubricError> {
+        let Scale { min, max } = scale_of(&record);
         let Record { id, text, metadata, created_at: _, problems: _ } = record;
-        let bound = |key, default| metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
         let planned = PlannedMetric {
             id,
             rubric: text,
-            scale_min: bound("scale_min", DEFAULT_SCALE.min),
-            scale_max: bound("scale_max", DEFAULT_SCALE.max),
+            scale_min: min,
+            scale_max: max,
             clamps: metadata.get("clamp") == Some(&Value::Bool(true)),
         };
         Self::planned(&planned, mode)

@@ -34,7 +34,7 @@ pub use sources::{RecordSource, StoredRecords};
 pub(crate) use evaluate::{check_bytes, check_metadata};
 
 use self::outputs::OutputStore;
-use crate::provider::Error;
+use crate::{parse::Scale, provider::Error, rubric::DEFAULT_SCALE};
 
 /// The dependencies and settings of the engine.
 #[derive(Clone)]
@@ -95,6 +95,24 @@ impl Judging {
     /// The known models.
     pub fn models(&self) -> &Models {
         &self.models
+    }
+
+    /// The scale of the metric with this id; the default one for a metric without a scale, or that is unknown.
+    ///
+    /// # Errors
+    /// When the source of metrics does not answer, or fails.
+    pub async fn scale_of(&self, metric: Option<&str>) -> Result<Scale, RunError> {
+        let Some(id) = metric else { return Ok(DEFAULT_SCALE) };
+        let found = self.metrics.find(&[id.to_owned()]).await?;
+        Ok(found.into_iter().flatten().next().map_or(DEFAULT_SCALE, |record| metric::scale_of(&record)))
+    }
+
+    /// The text of the output with this id, if there is one.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn output_text(&self, id: &str) -> Result<Option<String>, RunError> {
+        Ok(self.outputs.find(id).await?.map(|record| record.text))
     }
 }
 

@@ -39,6 +39,13 @@ impl OutputStore {
         Self { storage, embedder, observer }
     }
 
+    /// The output with this id, if there is one.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<Record>, RunError> {
+        let ids = [id.to_owned()];
+        let found = self.observer.storage(Service::Judge, "get", self.storage.get(&ids)).await?;
+        Ok(found.into_iter().next())
+    }
+
     /// Checks that every storage can store `output`.
     pub(crate) fn check(&self, output: &NewOutput<'_>) -> Result<(), RunError> {
         // Any embedding fits.

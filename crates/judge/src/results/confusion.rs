@@ -31,7 +31,7 @@ pub struct ConfusionCell {
 }
 
 /// A verdict among few.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rating {
     /// A score, rounded to a whole number.
     Score(i64),

@@ -118,7 +118,9 @@ impl ApiError {
     /// The same error of a part of the request: an invalid field is one of `part`.
     pub(crate) fn within(self, part: &str) -> Self {
         match self {
-            Self::Invalid { field, reason } => Self::Invalid { field: format!("{part}.{field}"), reason },
+            Self::Invalid { field, reason } | Self::Storage(StorageError::Refused { field, reason }) => {
+                Self::Invalid { field: format!("{part}.{field}"), reason }
+            }
             error => error,
         }
     }

@@ -1,7 +1,11 @@
 //! Measurements and their absence, as pages of results show them.
 
-use judge::{outcome::Counts, statistics::Interval};
+use judge::{
+    outcome::Counts,
+    statistics::{Interval, share_interval},
+};
 use maud::{Markup, html};
+use serde::Serialize;
 
 use super::text;
 
@@ -38,4 +42,35 @@ pub(super) fn by_reason([unparsed, refused, failed, unanswered]: [u64; 4]) -> St
         .map(|(count, reason)| format!("{} {reason}", text::count(count)))
         .collect();
     if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+}
+
+/// A share, with its interval by Wilson.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Share {
+    pub(super) part: u64,
+    pub(super) whole: u64,
+    /// Null of nothing.
+    pub(super) share: Option<f64>,
+    pub(super) interval: Option<Interval>,
+}
+
+impl Share {
+    pub(super) fn of(part: u64, whole: u64) -> Self {
+        let share = (whole > 0).then(|| part as f64 / whole as f64);
+        Self { part, whole, share, interval: share_interval(part, whole) }
+    }
+
+    pub(super) fn shown(self) -> Markup {
+        match self.share {
+            None => html! { "–" },
+            Some(share) => html! {
+                (format!("{:.1} %", share * 100.0))
+                br;
+                span.note.nowrap {
+                    @if let Some(Interval { low, high }) = self.interval { (format!("{:.1} to {:.1} %, ", low * 100.0, high * 100.0)) }
+                    (text::count(self.part)) " of " (text::count(self.whole))
+                }
+            },
+        }
+    }
 }

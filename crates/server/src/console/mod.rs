@@ -19,6 +19,7 @@ mod form;
 mod home;
 mod jobs;
 mod judges;
+mod label;
 mod layout;
 mod measured;
 mod migrations;
@@ -55,6 +56,7 @@ use crate::{
 pub(crate) use self::{
     compare::router as compare_router,
     judges::router as judges_router,
+    label::{Labelling, router as label_router},
     migrations::router as migrations_router,
     quality::{Quality, router as quality_router},
     records::router as records_router,

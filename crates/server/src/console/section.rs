@@ -21,6 +21,8 @@ pub(crate) enum Section {
     Compare,
     /// How judges judge.
     Judges,
+    /// Labels of people.
+    Label,
     /// Indexes of tables, and what searches find.
     Quality,
     /// Migrations from ChromaDB.
@@ -31,7 +33,7 @@ pub(crate) enum Section {
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Home,
         Self::Queries,
         Self::Metrics,
@@ -39,6 +41,7 @@ impl Section {
         Self::Runs,
         Self::Compare,
         Self::Judges,
+        Self::Label,
         Self::Quality,
         Self::Migrations,
         Self::Settings,
@@ -54,6 +57,7 @@ impl Section {
             Self::Runs => "Runs",
             Self::Compare => "Compare",
             Self::Judges => "Judges",
+            Self::Label => "Label",
             Self::Quality => "Search quality",
             Self::Migrations => "Migrations",
             Self::Settings => "Settings",
@@ -70,6 +74,7 @@ impl Section {
             Self::Runs => "/console/runs".to_owned(),
             Self::Compare => "/console/compare".to_owned(),
             Self::Judges => "/console/judges".to_owned(),
+            Self::Label => "/console/label".to_owned(),
             Self::Quality => "/console/quality".to_owned(),
             Self::Migrations => "/console/migrations".to_owned(),
             Self::Settings => "/console/settings".to_owned(),
@@ -83,7 +88,7 @@ impl Section {
             Self::Home | Self::Settings => &[],
             Self::Queries => &[Service::Query],
             Self::Metrics => &[Service::Evaluation],
-            Self::Outputs | Self::Runs | Self::Compare | Self::Judges => &[Service::Judge],
+            Self::Outputs | Self::Runs | Self::Compare | Self::Judges | Self::Label => &[Service::Judge],
             Self::Quality | Self::Migrations => &[Service::Judge, Service::Query, Service::Evaluation],
         }
     }

@@ -49,7 +49,7 @@ pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
 const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
 /// Whether a spreadsheet may read the text as a formula: some skip leading white space and invisible characters.
-fn may_be_formula(text: &str) -> bool {
+pub(super) fn may_be_formula(text: &str) -> bool {
     let is_blank = |c: char| {
         c.is_whitespace()
             || c.is_control()
@@ -67,7 +67,7 @@ fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
 }
 
 /// Writes a field and the separator after it.
-fn write_text(records: &mut String, text: Option<&str>, next: char) {
+pub(super) fn write_text(records: &mut String, text: Option<&str>, next: char) {
     match text {
         None => {}
         // Some spreadsheets split at semicolons and tabs too.

@@ -1,6 +1,7 @@
-//! Export of results to a file, written in parts.
+//! Export of results to a file, written in parts; labels as files, and back.
 
 mod csv;
+pub(crate) mod labels;
 mod parquet;
 
 use async_stream::try_stream;

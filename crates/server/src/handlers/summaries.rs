@@ -2,22 +2,25 @@
 
 use axum::extract::State;
 use judge::results::{
-    Calibration, Judgements, calibration, compare_models, compare_selections, scores_agree, summarize_pairs,
-    summarize_scores, winners_agree,
+    Calibration, Confusion, Judgements, calibration, compare_models, compare_selections, score_confusion,
+    scores_agree, summarize_pairs, summarize_scores, winner_confusion, winners_agree,
 };
 use store::postgres::ResultSelection;
 use uuid::Uuid;
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    request::{Body, Both, Parameters, Rejected, TwoSegments},
+    request::{Body, Both, Object, Parameters, Rejected, TwoSegments},
     results::{Results, check_size},
     wire::{
-        AgreementRequest, AgreementResponse, ComparisonResponse, Labels, MethodParameters, PairResponse,
-        Repeats, ResultFilters, RunComparisonResponse, ScoreAgreementResponse, ScoresResponse,
+        AgreementRequest, AgreementResponse, ComparisonResponse, Entries, Labels, MethodParameters,
+        PairResponse, Repeats, ResultFilters, RunComparisonResponse, ScoreAgreementResponse, ScoresResponse,
         SummaryParameters, SummaryResponse, WinnerAgreementResponse,
     },
 };
+
+/// Stored labels that are compared at most, the newest ones.
+pub(crate) const MOST_LABELS: u32 = 100_000;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -99,35 +102,65 @@ pub(crate) async fn agree(
     State(results): State<Results>,
     body: Body<AgreementRequest, Rejected>,
 ) -> Result<Answer<Enveloped, AgreementResponse>> {
-    let AgreementRequest { filters, repeats, labels } = body.value;
+    let AgreementRequest { filters, repeats, labels, stored } = body.value;
     let selection = match filters {
         Some(filters) => filters.0.into_selection()?,
         None => ResultSelection::default(),
     };
-    let labels = Labels::new(labels.into_vec())?;
-    let (agreement, _) = agreed(&results, &selection, repeats, labels).await?;
-    Ok(Answer::new(agreement, "compared"))
+    if labels.is_none() && stored.is_none() {
+        return Err(ApiError::invalid("labels", "expected labels, or `stored` for those that are stored"));
+    }
+    let mut labels = Labels::new(labels.map_or_else(Vec::new, Entries::into_vec))?;
+    let mut older_left_out = false;
+    if let Some(Object(filters)) = stored {
+        let (stored, is_whole) = results.labels(&filters.into(), MOST_LABELS).await?;
+        labels.extend(Labels::of_stored(stored));
+        older_left_out = !is_whole;
+    }
+    let agreed = agreed(&results, &selection, repeats, labels).await?;
+    Ok(Answer::new(AgreementResponse { older_left_out, ..agreed.agreement }, "compared"))
 }
 
-/// The agreement of the selected results with `labels`, and what people say of answers with similar scores.
+/// What judges and people say of the same answers.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) agreement: AgreementResponse,
+    /// What people say of answers with similar scores.
+    pub(crate) calibrations: Vec<Calibration>,
+    /// Of scores, then of winners.
+    pub(crate) confusions: Vec<Confusion>,
+}
+
+/// The agreement of the selected results with `labels`.
 pub(crate) async fn agreed(
     results: &Results,
     selection: &ResultSelection,
     repeats: Repeats,
     labels: Labels,
-) -> Result<(AgreementResponse, Vec<Calibration>)> {
+) -> Result<Agreed> {
     let wanted = labels.queries().cloned().collect();
     let gathering = results.gather_of(selection, &wanted).await?;
-    let computed = results.compute([gathering], move |[judgements]| {
-        let scores = scores_agree(&judgements, &labels.scores, repeats.into());
-        let winners = winners_agree(&judgements, &labels.winners);
-        let agreement = AgreementResponse {
-            scores: scores.into_iter().map(ScoreAgreementResponse::from).collect(),
-            winners: winners.into_iter().map(WinnerAgreementResponse::from).collect(),
-        };
-        (agreement, calibration(&judgements, &labels.scores, repeats.into()))
-    });
+    let computed = results.compute([gathering], move |[judgements]| agree_on(&judgements, &labels, repeats));
     Ok(computed.await)
+}
+
+/// The agreement of judgements with `labels`.
+pub(crate) fn agree_on(judgements: &Judgements, labels: &Labels, repeats: Repeats) -> Agreed {
+    let Labels { scores, winners } = labels;
+    let of_scores = scores_agree(judgements, scores, repeats.into());
+    let of_winners = winners_agree(judgements, winners);
+    let mut confusions = score_confusion(judgements, scores, repeats.into());
+    confusions.extend(winner_confusion(judgements, winners));
+    Agreed {
+        agreement: AgreementResponse {
+            labels: (scores.len() + winners.len()) as u64,
+            older_left_out: false,
+            scores: of_scores.into_iter().map(ScoreAgreementResponse::from).collect(),
+            winners: of_winners.into_iter().map(WinnerAgreementResponse::from).collect(),
+        },
+        calibrations: calibration(judgements, scores, repeats.into()),
+        confusions,
+    }
 }
 
 /// Reads the parameter `compare`.

@@ -8,6 +8,7 @@ use judge::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::postgres::LabelSelection;
 
 use super::{
     Entries,
@@ -15,6 +16,21 @@ use super::{
     summaries::{PositionResponse, Repeats},
 };
 use crate::{answer::ApiError, query_key::QueryKey, request::Object};
+
+/// Selects labels that satisfy all given conditions.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct LabelFilters {
+    /// Only of this annotator.
+    pub(crate) annotator: Option<String>,
+    /// Only by this evaluation metric.
+    pub(crate) evaluation_prompt_id: Option<String>,
+}
+
+impl From<LabelFilters> for LabelSelection {
+    fn from(LabelFilters { annotator, evaluation_prompt_id }: LabelFilters) -> Self {
+        Self { annotator, metric: evaluation_prompt_id, after: None }
+    }
+}
 
 /// Human labels, and the results to compare them with.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -24,7 +40,9 @@ pub(crate) struct AgreementRequest {
     /// How several scores of one output by one judge are combined.
     #[serde(default = "Repeats::majority")]
     pub(crate) repeats: Repeats,
-    pub(crate) labels: Entries<Object<Label>, 1, 100_000>,
+    pub(crate) labels: Option<Entries<Object<Label>, 1, 100_000>>,
+    /// Stored labels that satisfy these conditions are compared too: the newest 100,000.
+    pub(crate) stored: Option<Object<LabelFilters>>,
 }
 
 /// A human label: `model_id` and `score` for one output, or `model_a`, `model_b` and `winner` for two. The query is
@@ -104,6 +122,12 @@ impl Labels {
         Ok(sorted)
     }
 
+    /// Adds `others`.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.scores.extend(others.scores);
+        self.winners.extend(others.winners);
+    }
+
     /// The keys of the labels' queries.
     pub(crate) fn queries(&self) -> impl Iterator<Item = &String> {
         let scores = self.scores.iter().map(|label| &label.query);
@@ -114,6 +138,10 @@ impl Labels {
 /// Agreement of judges with people, by metric and judge.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct AgreementResponse {
+    /// Number of labels that were compared.
+    pub(crate) labels: u64,
+    /// Whether older stored labels were left out, because there are too many.
+    pub(crate) older_left_out: bool,
     /// For labels of one output.
     pub(crate) scores: Vec<ScoreAgreementResponse>,
     /// For labels of two outputs.

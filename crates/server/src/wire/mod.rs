@@ -8,6 +8,7 @@ mod bounded;
 mod dates;
 mod evaluation_metrics;
 mod evaluations;
+mod labels;
 mod lists;
 mod metadata;
 mod outputs;
@@ -20,14 +21,18 @@ mod search;
 mod summaries;
 
 pub(crate) use agreement::{
-    AgreementRequest, AgreementResponse, Label as HumanLabel, Labels, RateResponse, ScoreAgreementResponse,
-    WinnerAgreementResponse,
+    AgreementRequest, AgreementResponse, Label as HumanLabel, LabelFilters, Labels, RateResponse,
+    ScoreAgreementResponse, WinnerAgreementResponse,
 };
 pub(crate) use bounded::{Entries, Label, LaxBool, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{
     EvaluateQuery, EvaluateTheme, EvaluatedOutputResponse, ModelResponse, NewModel, ThemeQueryResponse,
+};
+pub(crate) use labels::{
+    LabelExportParameters, LabelFormat, LabelItemResponse, LabelResponse, NewLabel, NewLabels,
+    StoredLabelsResponse, WithdrawnLabel, winner_of,
 };
 pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,

@@ -7,7 +7,7 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
@@ -16,6 +16,8 @@ const PAGES: [&str; 16] = [
     "/console/compare",
     "/console/judges",
     "/console/judges/agreement",
+    "/console/label",
+    "/console/label/import",
     "/console/migrations",
     "/console/quality",
     "/console/quality/findings",

@@ -4,6 +4,7 @@ mod access;
 mod home;
 mod judged;
 mod judges;
+mod label;
 mod migrations;
 mod quality;
 mod records;
@@ -76,7 +77,10 @@ fn hidden(page: &str) -> Vec<(String, String)> {
     let inputs = page.split("<input type=\"hidden\" ").skip(1);
     let attribute = |input: &str, name: &str| {
         let value = input.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
-        value.expect("the field has it").0.to_owned()
+        let value = value.expect("the field has it").0;
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")]
+            .iter()
+            .fold(value.to_owned(), |value, (escape, character)| value.replace(escape, character))
     };
     let mut fields: Vec<(String, String)> = Vec::new();
     for input in inputs {

@@ -1,4 +1,5 @@
-// Every page works without this: it shows times in the reader's zone, copies ids, sorts tables, and follows runs.
+// Every page works without this: it shows times in the reader's zone, copies ids, sorts tables, follows runs, and presses
+// buttons by keys.
 
 const times = (root) => {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
@@ -85,6 +86,23 @@ const keys = () => {
   });
 };
 
+// A key presses the button with that `data-key`, once: the page that follows has other buttons.
+const presses = () => {
+  let isPressed = false;
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isPressed) return;
+    if (event.target.closest?.('input, textarea, select')) return;
+    const button = [...document.querySelectorAll('button[data-key]')]
+      .find((one) => one.dataset.key === event.key.toLowerCase());
+    if (!button) return;
+    event.preventDefault();
+    isPressed = true;
+    button.click();
+  });
+  // The browser may show the page again as it was left.
+  window.addEventListener('pageshow', () => { isPressed = false; });
+};
+
 // An element with `data-events` is replaced by the same element of the page, loaded again, at each event.
 const follows = () => {
   const live = document.querySelector('[data-events]');
@@ -124,4 +142,5 @@ const enhance = (root) => {
 
 enhance(document);
 keys();
+presses();
 follows();

@@ -9,23 +9,25 @@ use judge::{
 use maud::{Markup, html};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::postgres::LabelSelection;
 
-use super::{Share, calls};
+use super::{agreement::AgreementPage, calls};
 use crate::{
     answer::ApiError,
     console::{
         Section,
         filters::{Filters, link},
         layout,
-        measured::{left_out, named, number},
+        measured::{Share, left_out, named, number},
         page::Page,
         plot::{Bar, Line, Point, bars, lines},
         text,
         view::View,
     },
+    handlers::summaries::{MOST_LABELS, agree_on},
     request::Both,
-    results::Results,
-    wire::{PositionResponse, ResultFilters},
+    results::{Gathered, Results},
+    wire::{Labels, PositionResponse, Repeats, ResultFilters},
 };
 
 /// Judges that are listed, those with most judgements first, and those of which plots are shown.
@@ -48,6 +50,8 @@ pub(super) struct Chosen {
 struct JudgesPage {
     filters: Chosen,
     judges: Vec<JudgeResponse>,
+    /// Their agreement with stored labels; null without labels of answers that they have judged.
+    people: Option<AgreementPage>,
     /// Judges with fewer judgements, which are not listed.
     unlisted: u64,
     /// Results without a query id or text, which all numbers exclude.
@@ -108,11 +112,19 @@ pub(super) async fn show(
     State(results): State<Results>,
     Filters(Both(filters, selected)): Filters<Both<Chosen, ResultFilters>>,
 ) -> Result<Response, ApiError> {
-    let (gathering, drift, without_query) = results.gather_with_days(&selected.into_selection()?).await?;
+    let (stored, is_whole) = results.labels(&LabelSelection::default(), MOST_LABELS).await?;
+    let labels = Labels::of_stored(stored);
+    let wanted = labels.queries().cloned().collect();
+    let gathered = results.gather_with_days(&selected.into_selection()?, &wanted).await?;
+    let Gathered { all, wanted, drift, without_query } = gathered;
     let without_time = drift.without_time;
-    let computed = results
-        .compute([gathering], move |[judgements]| (summarize_judges(&judgements), drift.finish(MOST_POINTS)));
-    let (summaries, mut drifts) = computed.await;
+    let computed = results.compute([all, wanted], move |[judgements, labelled]| {
+        let agreed = agree_on(&labelled, &labels, Repeats::majority());
+        (summarize_judges(&judgements), drift.finish(MOST_POINTS), agreed)
+    });
+    let (summaries, mut drifts, agreed) = computed.await;
+    let people = AgreementPage::of(agreed, !is_whole);
+    let people = (!people.is_empty()).then_some(people);
     let mut judges: Vec<JudgeResponse> = summaries
         .into_iter()
         .map(|summary| {
@@ -124,7 +136,7 @@ pub(super) async fn show(
     judges.sort_by_key(|judge| std::cmp::Reverse(judge.unparsed.whole));
     let unlisted = judges.len().saturating_sub(MOST_LISTED) as u64;
     judges.truncate(MOST_LISTED);
-    Ok(view.show(&JudgesPage { filters, judges, unlisted, without_query, without_time }))
+    Ok(view.show(&JudgesPage { filters, judges, people, unlisted, without_query, without_time }))
 }
 
 impl JudgeResponse {
@@ -307,6 +319,7 @@ impl Page for JudgesPage {
                     tbody { @for judge in &self.judges { (judge.row()) } }
                 } }
                 (self.notes())
+                @if let Some(people) = &self.people { (people.tables()) }
                 @for judge in self.judges.iter().take(MOST_PLOTTED) { (judge.plots()) }
                 @if self.judges.len() > MOST_PLOTTED {
                     p.note { "Plots of the " (MOST_PLOTTED) " judges with most judgements; choose a judge to see its own." }

@@ -5,14 +5,9 @@ mod agreement;
 mod list;
 
 use axum::{Router, routing::get};
-use judge::{
-    outcome::Counts,
-    statistics::{Interval, share_interval},
-};
-use maud::{Markup, html};
-use serde::Serialize;
+use judge::outcome::Counts;
 
-use super::{Section, text};
+use super::Section;
 use crate::results::Results;
 
 /// The pages of judges.
@@ -21,37 +16,6 @@ pub(crate) fn router() -> Router<Results> {
         &format!("{}/agreement", Section::Judges.path()),
         get(agreement::form).post(agreement::compare),
     )
-}
-
-/// A share, with its interval by Wilson.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Share {
-    part: u64,
-    whole: u64,
-    /// Null of nothing.
-    share: Option<f64>,
-    interval: Option<Interval>,
-}
-
-impl Share {
-    fn of(part: u64, whole: u64) -> Self {
-        let share = (whole > 0).then(|| part as f64 / whole as f64);
-        Self { part, whole, share, interval: share_interval(part, whole) }
-    }
-
-    fn shown(self) -> Markup {
-        match self.share {
-            None => html! { "–" },
-            Some(share) => html! {
-                (format!("{:.1} %", share * 100.0))
-                br;
-                span.note.nowrap {
-                    @if let Some(Interval { low, high }) = self.interval { (format!("{:.1} to {:.1} %, ", low * 100.0, high * 100.0)) }
-                    (text::count(self.part)) " of " (text::count(self.whole))
-                }
-            },
-        }
-    }
 }
 
 /// Calls of a judge: unanswered outputs had none.

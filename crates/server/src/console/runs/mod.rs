@@ -55,6 +55,7 @@ pub(crate) fn without_runs() -> Router {
         .route(&Section::Runs.path(), page(Section::Runs))
         .route(&Section::Compare.path(), page(Section::Compare))
         .route(&Section::Judges.path(), page(Section::Judges))
+        .route(&Section::Label.path(), page(Section::Label))
 }
 
 /// Why there is nothing to show.
