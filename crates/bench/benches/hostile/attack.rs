@@ -47,20 +47,23 @@ impl Answers {
     }
 }
 
-/// Whether the attack is wanted: all are, unless a variable names some.
-fn only(attack: &str) -> bool {
-    env::var("PANOPTICON_BENCH_ATTACKS")
-        .map_or(true, |names| names.split(',').any(|name| attack.contains(name)))
+/// The bombs that are wanted, and how to tell whether connections are held.
+fn chosen() -> (Vec<Bomb>, impl Fn(&str) -> bool) {
+    let chosen = env::var("PANOPTICON_BENCH_ATTACKS").unwrap_or_default();
+    let mut bombs = if chosen.is_empty() { bombs::on_queries() } else { bombs::all() };
+    let names: Vec<String> = chosen.split(',').filter(|name| *name != "all").map(str::to_owned).collect();
+    // The empty name is in all.
+    let is_wanted = move |attack: &str| names.is_empty() || names.iter().any(|name| attack.contains(name));
+    bombs.retain(|bomb| is_wanted(&bomb.name));
+    (bombs, is_wanted)
 }
 
 impl Attack {
     /// Begins; `watched` is the id of a run that stays under way.
     pub(crate) fn begin(time: Duration, watched: &str) -> Self {
         let (mut tasks, answers) = (JoinSet::new(), Answers::default());
-        for bomb in bombs::all() {
-            if !only(&bomb.name) {
-                continue;
-            }
+        let (bombs, is_wanted) = chosen();
+        for bomb in bombs {
             for _ in 0..bomb.clients {
                 tasks.spawn(throw(bomb.clone(), time, answers.clone()));
             }
@@ -78,7 +81,7 @@ impl Attack {
             ("incomplete body", Held::Incomplete(body), 30),
             ("idle connection", Held::Incomplete(String::new()), 200),
         ] {
-            if !only(name) {
+            if !is_wanted(name) {
                 continue;
             }
             for _ in 0..connections {

@@ -50,10 +50,15 @@ impl Bomb {
     }
 }
 
+/// Those on stored queries, and on `/ready`.
+pub(crate) fn on_queries() -> Vec<Bomb> {
+    let ready = Bomb { path: "/ready".to_owned(), ..Bomb::get("ready", "") };
+    [searches(), records(), pages_of_queries(), vec![ready]].concat()
+}
+
 /// All of them.
 pub(crate) fn all() -> Vec<Bomb> {
-    let ready = Bomb { path: "/ready".to_owned(), ..Bomb::get("ready", "") };
-    [searches(), records(), pages(), runs(), evaluations(), vec![ready]].concat()
+    [on_queries(), pages(), runs(), evaluations()].concat()
 }
 
 /// Patterns, filters and texts that are expensive to match.
@@ -102,13 +107,19 @@ fn records() -> Vec<Bomb> {
     ]
 }
 
-/// Answers that are large.
-fn pages() -> Vec<Bomb> {
+/// Answers that are large, of queries.
+fn pages_of_queries() -> Vec<Bomb> {
     vec![
         Bomb::get("long texts in a list", "queries?theme=big&limit=1000"),
         Bomb::get("large themes in a list", "queries?limit=1000"),
         Bomb::get("export of long texts", "queries/export?theme=big"),
         Bomb::get("export of queries", "queries/export").clients(2),
+    ]
+}
+
+/// Answers that are large, of other records.
+fn pages() -> Vec<Bomb> {
+    vec![
         Bomb::get("export of metrics", "evaluation-metrics/export").clients(2),
         Bomb::get("export of results, CSV", "results/export?format=csv").clients(2),
         Bomb::get("export of results, Parquet", "results/export?format=parquet").clients(2),

@@ -1,9 +1,10 @@
-//! hostile: all known attacks on a service at once, while honest clients use it.
+//! hostile: known attacks on a service at once, while honest clients use it.
 //!
 //! `cargo bench -p bench --bench hostile`. `PANOPTICON_BENCH_SECONDS` says how long the attack lasts (default 120), and
 //! `PANOPTICON_BENCH_REST_SECONDS` how long the service then has rest (default 60); `PANOPTICON_BENCH_BINARY` names a
-//! program. `PANOPTICON_BENCH_ATTACKS` chooses attacks by parts of their names, separated by commas (`large,models`).
-//! All traffic stays on loopback.
+//! program. The attacks are those on stored queries; with `PANOPTICON_BENCH_ATTACKS=all` also those on runs, evaluations,
+//! models and results, or only those with the given parts of names, separated by commas (`large,models`). All traffic
+//! stays on loopback.
 //!
 //! `serve` runs with 4 GB of address space (`ulimit -v 4000000`). Its database has rows that no request stores, because
 //! they are too large, and its models are those of a provider whose answers have no end. First only honest clients send
