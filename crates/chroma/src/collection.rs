@@ -1,6 +1,9 @@
 //! Collections, as all kinds of sources list them.
 
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashSet},
+};
 
 use records::{DistanceSpace, Metadata};
 use uuid::Uuid;
@@ -33,6 +36,41 @@ pub struct Collection {
     pub configured: Option<Configured>,
     /// Problems that are known without reading it.
     pub warnings: Vec<Warning>,
+}
+
+/// A database without collections, or a tenant without databases. The default ones, which every server has, are none.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EmptyDatabase {
+    /// The tenant.
+    pub tenant: String,
+    /// The database; `None` if the tenant has none.
+    pub database: Option<String>,
+}
+
+impl EmptyDatabase {
+    /// Those of `databases`, pairs of a tenant and its database, that none of `collections` is in, and those of
+    /// `tenants` that have no database, in order.
+    pub fn of<'a>(
+        tenants: impl IntoIterator<Item = &'a str>,
+        databases: impl IntoIterator<Item = (&'a str, &'a str)>,
+        collections: impl IntoIterator<Item = &'a Collection>,
+    ) -> Vec<Self> {
+        let used: HashSet<(&str, &str)> =
+            collections.into_iter().map(|one| (one.tenant.as_str(), one.database.as_str())).collect();
+        let mut with_databases: HashSet<&str> = used.iter().map(|(tenant, _)| *tenant).collect();
+        with_databases.insert(DEFAULT_TENANT);
+        let mut empty = BTreeSet::new();
+        for (tenant, database) in databases {
+            with_databases.insert(tenant);
+            if !used.contains(&(tenant, database)) && (tenant, database) != (DEFAULT_TENANT, DEFAULT_DATABASE)
+            {
+                empty.insert(Self { tenant: tenant.to_owned(), database: Some(database.to_owned()) });
+            }
+        }
+        let alone = tenants.into_iter().filter(|tenant| !with_databases.contains(tenant));
+        empty.extend(alone.map(|tenant| Self { tenant: tenant.to_owned(), database: None }));
+        empty.into_iter().collect()
+    }
 }
 
 /// JSON texts with which Chroma describes a collection; each `None` if it has not written one.

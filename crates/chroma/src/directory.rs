@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    collection::Collection,
+    collection::{Collection, EmptyDatabase},
     database::{DATABASE, Database},
     error::Error,
     overview::Overview,
@@ -90,6 +90,14 @@ impl PersistDirectory {
     /// All collections, ordered by tenant, database, name and id.
     pub fn collections(&self) -> &[Collection] {
         &self.collections
+    }
+
+    /// The databases without collections, and the tenants without databases, in order.
+    pub fn empty_databases(&self) -> &[EmptyDatabase] {
+        match &self.form {
+            Form::Database(database) => &database.empty_databases,
+            Form::Parquet(_) => &[],
+        }
     }
 
     /// Problems of the directory as a whole, such as remains of dropped collections or a recovered journal.

@@ -29,7 +29,7 @@ mod record;
 mod text;
 mod warning;
 
-pub use collection::{Collection, Configured, DEFAULT_DATABASE, DEFAULT_TENANT};
+pub use collection::{Collection, Configured, DEFAULT_DATABASE, DEFAULT_TENANT, EmptyDatabase};
 pub use directory::PersistDirectory;
 pub use error::Error;
 pub use fault::ParquetFault;

@@ -199,6 +199,12 @@ impl Selection<'_> {
         }
     }
 
+    /// Whether it covers a database, or a tenant without databases.
+    pub(crate) fn covers(&self, tenant: &str, database: Option<&str>) -> bool {
+        self.tenant.is_none_or(|wanted| wanted == tenant)
+            && self.database.is_none_or(|wanted| database == Some(wanted))
+    }
+
     /// The selected collections; names may repeat among tenants and databases.
     ///
     /// # Errors

@@ -109,8 +109,8 @@ async fn collection_without_records_is_reported_without_a_table_and_verify_and_u
     let one_of_it = ["collection", "empty", "--from", &from];
     let unseen = "no records, and no table was created";
     let seen = "no records; Chroma clients see it, and the first record creates its table";
-    for (what, migrated) in [(&whole[..], unseen), (&one_of_it, seen)] {
-        for (command, has) in [("migrate", migrated), ("verify", unseen)] {
+    for what in [&whole[..], &one_of_it] {
+        for (command, has) in [("migrate", seen), ("verify", unseen)] {
             let arguments = [&[command], what].concat();
             let shown = run_on(&database, &arguments).await;
             assert_eq!(shown.code, 0, "{arguments:?}: {shown:?}");
@@ -230,4 +230,83 @@ async fn real_server_and_its_directory_are_migrated_completely() {
     assert_eq!((ended.code, statuses(&json(&ended))), (0, vec!["verified"; 3]), "{ended:?}");
     let only = migrate(&database, &from, &["--database", "second"]).await;
     assert_eq!(json(&only)["collections"].as_array().map(Vec::len), Some(1), "{only:?}");
+}
+
+#[tokio::test]
+async fn databases_and_tenants_without_collections_are_carried_compared_and_undone() {
+    let served = tempfile::tempdir().expect("a temporary folder");
+    let server = ChromaServer::start(served.path());
+    let tenants = "/api/v2/tenants";
+    for tenant in ["alone", "other"] {
+        server.post(tenants, &value!({"name": tenant}).to_string());
+    }
+    for (tenant, name) in [("default_tenant", "second"), ("default_tenant", "third"), ("other", "unused")] {
+        server.post(&format!("{tenants}/{tenant}/databases"), &value!({"name": name}).to_string());
+    }
+    let base = format!("{tenants}/default_tenant/databases/third/collections");
+    server.post(&base, &value!({"name": "docs"}).to_string());
+    let database = TestDatabase::create().await;
+    let registry = "select coalesce(string_agg(name, ', ' order by name), '') from (
+        select tenant || '/' || name as name from chroma_databases union all select name from chroma_tenants) all_names
+        where name not in ('default_tenant', 'default_tenant/default_database')";
+    let databases = |run: &Run, part: &str| -> Vec<Value> {
+        let report = json(run);
+        let all = report["databases"].as_array().expect("a list");
+        all.iter().map(|one| value!([one["tenant"], one["database"], one["served"][part]])).collect()
+    };
+    let created = |names: &[(&str, Option<&str>)]| -> Vec<Value> {
+        names.iter().map(|(tenant, database)| value!([tenant, database, "created"])).collect()
+    };
+
+    // A server lists the databases of one tenant.
+    let url = server.url();
+    let of_server = migrate(&database, &url, &[]).await;
+    assert_eq!(of_server.code, 0, "{of_server:?}");
+    assert_eq!(databases(&of_server, "status"), created(&[("default_tenant", Some("second"))]));
+    let run = json(&of_server)["run_id"].as_str().expect("a run").to_owned();
+    let undone = run_on(&database, &["migrate", "--undo", &run, "--json"]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+    let gone = value!([
+        {"tenant": "default_tenant", "database": "second"}, {"tenant": "default_tenant", "database": "third"}
+    ]);
+    assert_eq!(json(&undone)["unregistered_databases"], gone);
+    drop(server);
+
+    let from = served.path().display().to_string();
+    let selected = ["--tenant", "other", "--database", "unused"];
+    let planned = migrate(&database, &from, &[&selected[..], &["--dry-run"]].concat()).await;
+    assert_eq!((planned.code, databases(&planned, "status")), (0, vec![value!(["other", "unused", null])]));
+    assert_eq!(one(&database, registry).await, "", "a plan changes nothing");
+    let matched = migrate(&database, &from, &["--match", "docs"]).await;
+    assert_eq!((matched.code, databases(&matched, "status")), (0, vec![]), "{matched:?}");
+    assert_eq!(one(&database, registry).await, "default_tenant/third");
+
+    let all = migrate(&database, &from, &[]).await;
+    assert_eq!(all.code, 0, "{all:?}");
+    let expected = [("alone", None), ("default_tenant", Some("second")), ("other", Some("unused"))];
+    assert_eq!(databases(&all, "status"), created(&expected));
+    let names = "alone, default_tenant/second, default_tenant/third, other, other/unused";
+    assert_eq!(one(&database, registry).await, names);
+    let again = run_on(&database, &["migrate", "collections", "--from", &from]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(again.stdout.contains("tenant alone without databases: unchanged"), "{again:?}");
+    assert!(again.stdout.contains("already up to date"), "{again:?}");
+
+    let verify = ["verify", "collections", "--from", &from, "--json"];
+    let verified = run_on(&database, &verify).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    database.execute("delete from chroma_databases where name = 'unused'").await;
+    let verified = run_on(&database, &verify).await;
+    assert_eq!(
+        (verified.code, &json(&verified)["databases"][2]["missing"]),
+        (4, &value!(true)),
+        "{verified:?}"
+    );
+
+    let run = json(&all)["run_id"].as_str().expect("a run").to_owned();
+    let undone = run_on(&database, &["migrate", "--undo", &run]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert!(undone.stdout.contains("1 empty database no longer served"), "{undone:?}");
+    assert!(undone.stdout.contains("2 empty tenants no longer served"), "{undone:?}");
+    assert_eq!(one(&database, registry).await, "default_tenant/third", "it belongs to another run");
 }

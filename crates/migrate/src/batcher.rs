@@ -47,7 +47,7 @@ impl Batcher {
             }
             Classified::Row(
                 row,
-                Action::Keep | Action::Edited | Action::BornHere | Action::OfAnother,
+                Action::Keep | Action::Edited | Action::BornHere | Action::OfAnother | Action::DeletedHere,
                 digest,
             ) => Some(digest.unwrap_or_else(|| row_digest(&mut self.scratch, &row))),
             Classified::Rejected(quarantined) => {

@@ -36,7 +36,9 @@ pub(crate) async fn carry_out(
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
     let has_work = prepared.is_resumed || prepared.has_changes();
-    let Prepared { plan, table, job, mut origins, deleted, stale, stale_conflicts, effort, .. } = prepared;
+    let Prepared {
+        plan, table, job, mut origins, deleted, stale, stale_conflicts, effort, has_table, ..
+    } = prepared;
     let mut phases = prepared.phases;
     if has_work && !origins.own_runs.contains(&job.run_id) {
         origins.own_runs.push(job.run_id);
@@ -94,7 +96,7 @@ pub(crate) async fn carry_out(
         tally.conflicts.extend(stale_conflicts);
         (source, tally.into_report(Counts::default(), stale, warnings))
     };
-    let has_rows = has_work || !origins.own_runs.is_empty();
+    let has_rows = has_work || (has_table && !origins.own_runs.is_empty());
     if options.comparison == Comparison::Full && has_rows {
         let missing_vectors = options.choices().missing_vectors;
         let task = VerifyTask {

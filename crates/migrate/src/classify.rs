@@ -194,6 +194,7 @@ impl Classifier {
             Action::Update(_) => tally.updates += 1,
             Action::Edited => tally.conflicts.push(conflict(ConflictReason::Edited)),
             Action::BornHere => tally.conflicts.push(conflict(ConflictReason::BornHere)),
+            Action::DeletedHere => tally.conflicts.push(conflict(ConflictReason::DeletedHere)),
             Action::OfAnother => {
                 tally.of_others.add(source_id);
                 tally.conflicts.push(conflict(ConflictReason::OfAnother));

@@ -89,7 +89,7 @@ impl CopyReport {
             ConflictReason::EditedAndGone => true,
             // Edited before it could be deleted.
             ConflictReason::Edited => conflict.source_id.is_none(),
-            ConflictReason::BornHere | ConflictReason::OfAnother => false,
+            ConflictReason::BornHere | ConflictReason::OfAnother | ConflictReason::DeletedHere => false,
         };
         self.stale + self.conflicts.iter().filter(is_gone).count() as u64
     }

@@ -48,8 +48,8 @@ pub use options::{
 pub use place::{IsReserved, Placement, Target};
 pub use read::SourceCollection;
 pub use report::{
-    CollectionReport, Conflict, ConflictReason, CopyReport, Difference, Examples, Outcome, Phases, Reject,
-    Report, Searches, Stopped, Verification,
+    CollectionReport, Conflict, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Difference,
+    Examples, Outcome, Phases, Reject, Report, Searches, Stopped, Verification,
 };
 pub use run::{migrate, verify};
 pub use undo::{UndoReport, UndoneTable, undo};

@@ -45,9 +45,9 @@ pub enum Target {
 pub(crate) struct KnownTables {
     /// Names that are taken.
     pub(crate) taken: HashSet<String>,
-    /// Tables of collections that were empty when they were migrated, and to which Chroma clients have added records
-    /// here since, with their definitions.
-    pub(crate) of_clients: HashMap<Uuid, (String, Value)>,
+    /// Tables of collections that Chroma clients see: also of those that were empty when they were migrated, and to which
+    /// clients have added records here since.
+    pub(crate) registered: HashMap<Uuid, Table>,
 }
 
 /// Names that no collection's table may have.
@@ -88,7 +88,9 @@ impl Placement {
         let standing: Vec<&Job> = jobs.iter().filter(|job| job.status != JobStatus::Undone).collect();
         match &self.target {
             Target::OwnTables => self.own_tables(collections, &standing, known, is_reserved),
-            Target::Shared { table, column } => self.shared_tables(collections, &standing, table, column),
+            Target::Shared { table, column } => {
+                self.shared_tables(collections, &standing, &known.registered, (table, column))
+            }
         }
     }
 
@@ -109,8 +111,9 @@ impl Placement {
             let jobs = migrated.get(&collection.id).into_iter().flatten();
             let of_job =
                 jobs.filter(|job| job.definition == definition).map(|job| job.table_name.clone()).next_back();
-            let of_clients = || known.of_clients.get(&collection.id).filter(|(_, own)| *own == definition);
-            of_job.or_else(|| of_clients().map(|(name, _)| name.clone()))
+            let registered = || known.registered.get(&collection.id);
+            let of_clients = || registered().filter(|table| table.definition() == definition);
+            of_job.or_else(|| of_clients().map(|table| table.name.clone()))
         };
         let name = |collection: &Collection| {
             if let Some(name) = own(collection) {
@@ -133,8 +136,8 @@ impl Placement {
         &self,
         collections: &[Collection],
         standing: &[&Job],
-        base: &str,
-        column: &str,
+        registered: &HashMap<Uuid, Table>,
+        (base, column): (&str, &str),
     ) -> Vec<Table> {
         let key = |collection: &Collection| {
             (collection.dimension.unwrap_or(MODEL_DIMENSION), collection.space.as_str())
@@ -153,8 +156,8 @@ impl Placement {
         };
         let (dimension, space) =
             first.or_else(most_frequent).unwrap_or((MODEL_DIMENSION, DistanceSpace::L2.as_str()));
-        let values = shared_names(collections);
-        let table = |(collection, value): (&Collection, String)| {
+        let mut values = Values::new(registered, collections);
+        let table = |collection: &Collection| {
             let (own_dimension, own_space) = key(collection);
             let mut name = base.to_owned();
             if own_dimension != dimension {
@@ -163,10 +166,11 @@ impl Placement {
             if own_space != space {
                 name = format!("{name}_{own_space}");
             }
+            let value = values.of(collection, &name);
             let shared = SharedTable { column: column.to_owned(), id: collection.id, name: value };
             Table { shared: Some(shared), ..self.table(collection, name) }
         };
-        collections.iter().zip(values).map(table).collect()
+        collections.iter().map(table).collect()
     }
 
     fn table(&self, collection: &Collection, name: String) -> Table {
@@ -180,22 +184,47 @@ impl Placement {
     }
 }
 
-/// The collection names in rows of a shared table: the name, prefixed by tenant and database if another collection
-/// has the same name and this one is not in the default database.
-fn shared_names(collections: &[Collection]) -> Vec<String> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for collection in collections {
-        *counts.entry(&collection.name).or_default() += 1;
+/// What rows of a shared table have in the column of their collection. No two collections of a table have the same.
+struct Values<'a> {
+    registered: &'a HashMap<Uuid, Table>,
+    /// The values of each table.
+    taken: HashSet<(String, String)>,
+    /// How many collections have a name.
+    counts: HashMap<&'a str, usize>,
+}
+
+impl<'a> Values<'a> {
+    fn new(registered: &'a HashMap<Uuid, Table>, collections: &'a [Collection]) -> Self {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for collection in collections {
+            *counts.entry(&collection.name).or_default() += 1;
+        }
+        let value = |table: &Table| Some((table.name.clone(), table.shared.as_ref()?.name.clone()));
+        Self { registered, taken: registered.values().filter_map(value).collect(), counts }
     }
-    let value = |collection: &Collection| {
-        let Collection { tenant, database, name, .. } = collection;
+
+    /// The value of `collection` in `table`: that which it has there already, or its name; prefixed by tenant and database
+    /// if another collection has the same name and this one is not in the default database; and followed by its id if
+    /// another one has that too, such as one of the same name that was deleted.
+    fn of(&mut self, collection: &Collection, table: &str) -> String {
+        let registered = self.registered.get(&collection.id).filter(|known| known.name == table);
+        if let Some(shared) = registered.and_then(|known| known.shared.as_ref()) {
+            return shared.name.clone();
+        }
+        let Collection { id, tenant, database, name, .. } = collection;
         let is_default = tenant == chroma::DEFAULT_TENANT && database == chroma::DEFAULT_DATABASE;
-        let is_alone = counts.get(name.as_str()).is_none_or(|count| *count == 1);
-        let value = if is_default || is_alone { name.clone() } else { format!("{tenant}/{database}/{name}") };
-        // PostgreSQL's text cannot contain NUL, and Chroma versions that validate names reject it.
-        without_nul(&value).into_owned()
-    };
-    collections.iter().map(value).collect()
+        let is_alone = self.counts.get(name.as_str()).is_none_or(|count| *count == 1);
+        let full = || format!("{tenant}/{database}/{name}");
+        let value = if is_default || is_alone { name.clone() } else { full() };
+        for value in [value, full(), format!("{} ({id})", full())] {
+            // PostgreSQL's text cannot contain NUL, and Chroma versions that validate names reject it.
+            let value = without_nul(&value).into_owned();
+            if self.taken.insert((table.to_owned(), value.clone())) {
+                return value;
+            }
+        }
+        id.to_string()
+    }
 }
 
 /// Candidate names of a collection's table, best first: the collection's name if PostgreSQL and a shell accept it
@@ -327,11 +356,42 @@ mod tests {
         assert_eq!(rows.len(), collections.len(), "the same id in another collection is another row");
     }
 
+    fn values(collections: &[Collection], known: &KnownTables) -> Vec<String> {
+        let target = Target::Shared { table: "chunks".into(), column: "collection_name".into() };
+        let tables = placement(target).tables(collections, &[], known, |_| false);
+        tables.into_iter().filter_map(|table| Some(table.shared?.name)).collect()
+    }
+
+    #[test]
+    fn no_two_collections_of_a_table_have_the_same_name_in_its_column_whichever_run_adds_them() {
+        let of = |database: &str, id| Collection { database: database.into(), ..collection(id, "docs", 3) };
+        let mut known = KnownTables::default();
+        let mut add = |collection: &Collection| {
+            let target = Target::Shared { table: "chunks".into(), column: "collection_name".into() };
+            let tables = placement(target).tables(std::slice::from_ref(collection), &[], &known, |_| false);
+            let table = tables.into_iter().next().expect("it has a table");
+            let value = table.shared.as_ref().expect("it is shared").name.clone();
+            known.registered.insert(collection.id, table);
+            value
+        };
+        assert_eq!(add(&of("default_database", 1)), "docs");
+        assert_eq!(add(&of("second", 2)), "default_tenant/second/docs");
+        // It was deleted in the source, and created again.
+        let again = of("second", 3);
+        assert_eq!(add(&again), format!("default_tenant/second/docs ({})", again.id));
+        assert_eq!(add(&of("default_database", 4)), "default_tenant/default_database/docs");
+        for (id, value) in [(1, "docs"), (2, "default_tenant/second/docs")] {
+            assert_eq!(add(&of("whatever", id)), value, "it keeps what its rows have");
+        }
+        let wide = collection(5, "docs", 4);
+        assert_eq!(values(&[wide], &KnownTables::default()), ["docs"], "another table has other names");
+    }
+
     #[test]
     fn same_names_are_distinguished_by_their_database() {
         let other = Collection { database: "second".into(), ..collection(2, "docs", 3) };
         let alone = Collection { database: "second".into(), ..collection(3, "notes", 3) };
         let all = [collection(1, "docs", 3), other, alone];
-        assert_eq!(shared_names(&all), ["docs", "default_tenant/second/docs", "notes"]);
+        assert_eq!(values(&all, &KnownTables::default()), ["docs", "default_tenant/second/docs", "notes"]);
     }
 }

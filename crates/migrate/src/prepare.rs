@@ -45,7 +45,7 @@ pub(crate) struct Prepared {
     /// How Chroma clients are to see the collection.
     registration: Option<Registration>,
     /// Whether the table existed before.
-    has_table: bool,
+    pub(crate) has_table: bool,
 }
 
 /// How much work is done for a collection in addition to the copy.
@@ -125,7 +125,10 @@ pub(crate) async fn prepare(
     let decided = async {
         let jobs = database.jobs().await?;
         let earlier = EarlierJobs::of(&jobs, &transfer)?;
-        decide(database, transfer, StartedTransfer { new_run, earlier, state: None }, options, observer).await
+        let id = transfer.source.collection().id;
+        let is_deleted = database.deleted_collections(&[id]).await?.contains(&id);
+        let begun = StartedTransfer { new_run, earlier, state: None, is_deleted };
+        decide(database, transfer, begun, options, observer).await
     };
     let prepared = lock.hold(decided).await?;
     Ok((lock, prepared))
@@ -149,6 +152,8 @@ pub(crate) struct StartedTransfer {
     pub(crate) earlier: EarlierJobs,
     /// The state of the table, if known.
     pub(crate) state: Option<TableState>,
+    /// Whether a client has deleted the collection here.
+    pub(crate) is_deleted: bool,
 }
 
 /// Reads both sides and plans; the caller holds the table's lock.
@@ -161,7 +166,7 @@ pub(crate) async fn decide(
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     let Transfer { source, table } = transfer;
-    let StartedTransfer { new_run, earlier: EarlierJobs { unfinished, origins }, state } = begun;
+    let StartedTransfer { new_run, earlier: EarlierJobs { unfinished, origins }, state, is_deleted } = begun;
     if state != Some(TableState::Absent) {
         database.check_access(&table, Access::Write).await?;
     }
@@ -171,7 +176,13 @@ pub(crate) async fn decide(
         None => database.table_state(&table).await.map_err(Error::store("use", &table.name))?,
     };
     Counter::begin(observer, &origin.collection, Phase::Target, 0);
-    let rows = TargetRows::read(database, &table, state, &origins).await?;
+    let mut rows = TargetRows::read(database, &table, state, &origins).await?;
+    match options.edited_rows {
+        EditedRows::Overwrite => {}
+        EditedRows::Keep if is_deleted => rows.all_are_deleted(),
+        EditedRows::Keep if origins.own_runs.is_empty() => {}
+        EditedRows::Keep => rows.read_deleted(database, &table, &origins.own_runs).await?,
+    }
     let quarantine = match options.rejected_records {
         RejectedRecords::Fail => None,
         RejectedRecords::Quarantine => {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chroma::Warning;
+use chroma::{EmptyDatabase, Warning};
 use store::postgres::{collections::Registered, jobs::Origin, schema::ServerDescription};
 use uuid::Uuid;
 
@@ -61,6 +61,8 @@ pub enum ConflictReason {
     BornHere,
     /// It belongs to another collection.
     OfAnother,
+    /// There is none: a Chroma client has deleted it since it was migrated.
+    DeletedHere,
 }
 
 impl ConflictReason {
@@ -71,6 +73,7 @@ impl ConflictReason {
             Self::EditedAndGone => "edited_and_gone",
             Self::BornHere => "born_in_postgresql",
             Self::OfAnother => "of_another_collection",
+            Self::DeletedHere => "deleted_here",
         }
     }
 }
@@ -324,7 +327,7 @@ impl CollectionReport {
         {
             Outcome::Different
         } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty())
-            || matches!(self.registered, Some(Registered::Edited(_)))
+            || matches!(self.registered, Some(Registered::Edited(_) | Registered::Deleted))
         {
             Outcome::Conflicts
         } else if is_rejected {
@@ -351,6 +354,28 @@ impl CollectionReport {
     }
 }
 
+/// A database without collections, or a tenant without databases, of a source that was migrated whole.
+#[derive(Clone, Debug)]
+pub struct DatabaseReport {
+    /// What it is.
+    pub database: EmptyDatabase,
+    /// What became of it.
+    pub state: DatabaseState,
+}
+
+/// What became of a database without collections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseState {
+    /// Nothing: it was only planned.
+    Planned,
+    /// It was registered for Chroma clients, or was refused.
+    Registered(Registered),
+    /// The comparison found that Chroma clients see it.
+    Found,
+    /// The comparison found that they do not.
+    Missing,
+}
+
 /// The report of a run or a comparison of one or more collections.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -360,6 +385,8 @@ pub struct Report {
     pub is_resumed: bool,
     /// The collections, in the order of the request.
     pub collections: Vec<CollectionReport>,
+    /// The databases without collections, and the tenants without databases.
+    pub databases: Vec<DatabaseReport>,
     /// The server.
     pub server: ServerDescription,
     /// Warnings about a source whose collections were all migrated.
@@ -376,6 +403,9 @@ impl Report {
 
     /// The worst of the collections' outcomes.
     pub fn outcome(&self) -> Outcome {
-        self.collections.iter().map(CollectionReport::outcome).min().unwrap_or(Outcome::NothingToMigrate)
+        let of_databases = self.databases.iter().any(|one| one.state == DatabaseState::Missing);
+        let of_databases = of_databases.then_some(Outcome::Different);
+        let outcomes = self.collections.iter().map(CollectionReport::outcome).chain(of_databases);
+        outcomes.min().unwrap_or(Outcome::NothingToMigrate)
     }
 }

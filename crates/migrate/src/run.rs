@@ -98,8 +98,8 @@ pub async fn migrate(
         collections[position].registered = Some(registered);
     }
     note_absent(database, &mut collections).await?;
-    let warnings = Vec::new();
-    Ok(Report { run_id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
+    let (databases, warnings, elapsed) = (Vec::new(), Vec::new(), started.elapsed());
+    Ok(Report { run_id, is_resumed, collections, databases, server, warnings, elapsed })
 }
 
 /// Marks collections without records that have no table: it is created with the first record, whose vector determines
@@ -164,8 +164,8 @@ pub async fn verify(
     registrations.compare(database, &mut collections).await?;
     note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
-    let warnings = Vec::new();
-    Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
+    let (databases, warnings, elapsed) = (Vec::new(), Vec::new(), started.elapsed());
+    Ok(Report { run_id, is_resumed: false, collections, databases, server, warnings, elapsed })
 }
 
 /// Whether a collection has nothing to compare: it has no records, and none were ever migrated.

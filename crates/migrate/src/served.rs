@@ -15,10 +15,10 @@ use crate::{Error, options::EditedRows, report::CollectionReport};
 
 /// The registration of `collection` before it has a table, which would be `table`.
 ///
-/// The collections of services, and those in shared tables, are not registered.
+/// The collections of services are not registered.
 pub(crate) fn registration(collection: &Collection, table: &Table) -> Option<Registration> {
     let is_service = Service::ALL.into_iter().any(|service| service.collection() == table.name);
-    if is_service || table.shared.is_some() {
+    if is_service {
         return None;
     }
     let schema = collection

@@ -19,6 +19,19 @@ pub(crate) struct TargetRows {
     of_others: Vec<[u8; 16]>,
     /// Whether there may be rows of other collections, which were not read.
     is_shared: bool,
+    /// Records that were deleted in PostgreSQL.
+    deleted: DeletedRecords,
+}
+
+/// Records without a row because they were deleted in PostgreSQL.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum DeletedRecords {
+    #[default]
+    None,
+    /// Those of these rows, sorted.
+    Some(Vec<[u8; 16]>),
+    /// All of them, with their collection.
+    All,
 }
 
 /// A row of this collection.
@@ -47,6 +60,8 @@ pub(crate) enum Action {
     BornHere,
     /// The row with this id belongs to another collection.
     OfAnother,
+    /// The row was deleted, and is not restored.
+    DeletedHere,
 }
 
 impl TargetRows {
@@ -76,6 +91,9 @@ impl TargetRows {
         }
         if table.shared.is_some() {
             // Ids of other collections cannot collide in a shared table, and there may be very many.
+            let added = database.rows_of_clients(table).await.map_err(failed)?;
+            rows.born_here = added.into_iter().map(Uuid::into_bytes).collect();
+            rows.born_here.sort_unstable();
             rows.migrated.sort_unstable_by_key(|row| row.id);
             rows.is_shared = true;
             return Ok(rows);
@@ -90,6 +108,34 @@ impl TargetRows {
         rows.born_here.sort_unstable();
         rows.of_others.sort_unstable();
         Ok(rows)
+    }
+
+    /// Says which records were deleted in PostgreSQL since they were migrated by `runs`.
+    pub(crate) async fn read_deleted(
+        &mut self,
+        database: &Database,
+        table: &Table,
+        runs: &[Uuid],
+    ) -> Result<(), Error> {
+        let deleted = database.deleted_records(table, runs).await;
+        let deleted = deleted.map_err(Error::store("read", &table.name))?;
+        let mut deleted: Vec<[u8; 16]> = deleted.into_iter().map(Uuid::into_bytes).collect();
+        deleted.sort_unstable();
+        self.deleted = DeletedRecords::Some(deleted);
+        Ok(())
+    }
+
+    /// Says that all records were deleted in PostgreSQL.
+    pub(crate) fn all_are_deleted(&mut self) {
+        self.deleted = DeletedRecords::All;
+    }
+
+    fn is_deleted(&self, id: &[u8; 16]) -> bool {
+        match &self.deleted {
+            DeletedRecords::None => false,
+            DeletedRecords::Some(ids) => ids.binary_search(id).is_ok(),
+            DeletedRecords::All => true,
+        }
     }
 
     /// Number of rows of this collection.
@@ -124,6 +170,7 @@ impl TargetRows {
             }
             Err(_) if self.of_others.binary_search(&id).is_ok() => Action::OfAnother,
             Err(_) if self.born_here.binary_search(&id).is_ok() => Action::BornHere,
+            Err(_) if self.is_deleted(&id) => Action::DeletedHere,
             Err(_) => Action::Insert,
         }
     }
@@ -220,6 +267,7 @@ mod tests {
             born_here: vec![Uuid::from_u128(4).into_bytes()],
             of_others: vec![Uuid::from_u128(5).into_bytes()],
             is_shared: false,
+            deleted: DeletedRecords::Some(vec![Uuid::from_u128(7).into_bytes()]),
         }
     }
 
@@ -240,6 +288,7 @@ mod tests {
         // Edited to equal the current record.
         check(2, 12, Action::Keep, Action::Keep);
         check(4, 99, Action::BornHere, Action::BornHere);
+        check(7, 1, Action::DeletedHere, Action::DeletedHere);
         check(5, 99, Action::OfAnother, Action::OfAnother);
         check(6, 99, Action::Insert, Action::Insert);
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use store::postgres::{
     Access, Database, Table,
+    collections::Unregistered,
     jobs::{Job, JobStatus},
     undo::UndoResult,
 };
@@ -18,8 +19,8 @@ pub struct UndoReport {
     pub run_id: Uuid,
     /// Each of its tables.
     pub tables: Vec<UndoneTable>,
-    /// Collections without records that Chroma clients saw and no longer see.
-    pub unregistered: Vec<String>,
+    /// What Chroma clients saw and no longer see.
+    pub unregistered: Unregistered,
 }
 
 impl UndoReport {
@@ -64,7 +65,9 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
         return Err(Error::UnknownRun { run, known: known_runs(database, &jobs).await? });
     }
     let own: HashSet<Uuid> = of_run.iter().map(|job| job.run_id).collect();
-    for job in &of_run {
+    let tables: Vec<String> = of_run.iter().map(|job| job.table_name.clone()).collect();
+    let existing = database.taken_names(&tables).await?;
+    for job in of_run.iter().filter(|job| existing.contains(&job.table_name)) {
         check_intact(job)?;
         database.check_access(&table_of(job, run)?, Access::Read).await?;
         refuse_later(database, run, job, &own).await?;
@@ -74,13 +77,24 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     let mut tables = Vec::new();
     for job in of_run {
         let mut lock = database.lock_table(&job.table_name).await?;
-        tables.push(lock.hold(undo_job(database, &job, &jobs, run, edited_rows)).await?);
+        let undone = async {
+            if existing.contains(&job.table_name) {
+                return undo_job(database, &job, &jobs, run, edited_rows).await;
+            }
+            // A client may have deleted the collection.
+            let undone =
+                database.undo_without_table(&job).await.map_err(Error::store("undo", &job.table_name))?;
+            let (table, collection) = (job.table_name.clone(), job.origin.collection.clone());
+            Ok(UndoneTable { table, collection, undone, kept: Vec::new() })
+        };
+        tables.push(lock.hold(undone).await?);
     }
     tables.reverse();
     let unregistered = match registering.contains(&run) {
         true => database.unregister_runs(&[run]).await?,
-        false => Vec::new(),
+        false => Unregistered::default(),
     };
+    database.forget_deleted_collections(run).await?;
     Ok(UndoReport { run_id: run, tables, unregistered })
 }
 

@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use chroma::Collection;
+use chroma::{Collection, EmptyDatabase};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use store::{
@@ -29,7 +29,7 @@ use crate::{
     place::{IsReserved, KnownTables, Placement},
     prepare::{Effort, Prepared, StartedTransfer, begin, check_dimension, decide},
     read::SourceCollection,
-    report::{CollectionReport, Outcome, Report, Stopped},
+    report::{CollectionReport, DatabaseReport, DatabaseState, Outcome, Report, Stopped},
     resume::{EarlierJobs, Origins},
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
     served::{Registrations, registration},
@@ -43,16 +43,14 @@ const SMALL_RECORDS: u64 = 2_000;
 /// Maximum number of small collections that are copied in parallel.
 const MAX_PARALLEL: usize = 4;
 
-/// About shared tables.
-const NOT_SERVED: &str =
-    "Chroma clients do not see collections in a shared table: each needs a table of its own";
-
 /// A source, its selected collections and their targets.
 pub struct WholeSource {
     /// The source.
     pub source: Source,
     /// The selected collections.
     pub collections: Vec<Collection>,
+    /// Its selected databases without collections, and tenants without databases.
+    pub empty_databases: Vec<EmptyDatabase>,
     /// The target tables.
     pub placement: Placement,
     /// Names that no collection's table may have.
@@ -84,6 +82,7 @@ pub async fn migrate_collections(
     let (source, placement) = (whole.source.to_string(), whole.placement.definition());
     let earlier = database.unfinished_group(&source, &placement).await?;
     let group = Group { id: earlier.unwrap_or_else(Uuid::new_v4), source, placement };
+    let empty_databases = whole.empty_databases.clone();
     let transfers = place(database, whole).await?;
     let total = transfers.len() as u64;
     let is_resumed = earlier.is_some();
@@ -106,9 +105,7 @@ pub async fn migrate_collections(
         collections.extend(run.batch(batch).await?);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
-    if !shared.is_empty() {
-        run.server.warnings.push(NOT_SERVED.to_owned());
-    }
+    let databases = run.databases(empty_databases).await?;
     if options.mode == Mode::Run {
         for table in shared {
             run.index(&table, &mut collections).await?;
@@ -120,7 +117,8 @@ pub async fn migrate_collections(
     }
     note_absent(database, &mut collections).await?;
     let Run { group, server, .. } = run;
-    Ok(Report { run_id: group.id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
+    let elapsed = started.elapsed();
+    Ok(Report { run_id: group.id, is_resumed, collections, databases, server, warnings, elapsed })
 }
 
 /// Compares every collection of `whole` with its table, and changes nothing.
@@ -137,6 +135,12 @@ pub async fn verify_collections(
     let server = database.describe().await?;
     let warnings = whole.source.warnings().to_vec();
     let source = whole.source.to_string();
+    let missing = database.unregistered_databases(&whole.empty_databases).await?;
+    let databases = whole.empty_databases.iter().map(|empty| DatabaseReport {
+        database: empty.clone(),
+        state: if missing.contains(empty) { DatabaseState::Missing } else { DatabaseState::Found },
+    });
+    let databases = databases.collect();
     let transfers = place(database, whole).await?;
     let total = transfers.len() as u64;
     let silent = steps_of(observer);
@@ -170,7 +174,8 @@ pub async fn verify_collections(
     }
     note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
-    Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
+    let elapsed = started.elapsed();
+    Ok(Report { run_id, is_resumed: false, collections, databases, server, warnings, elapsed })
 }
 
 async fn compare_one(
@@ -189,10 +194,10 @@ async fn compare_one(
 
 /// Assigns each collection its table.
 async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>, Error> {
-    let WholeSource { source, collections, placement, is_reserved } = whole;
+    let WholeSource { source, collections, empty_databases: _, placement, is_reserved } = whole;
     let taken = database.taken_names(&placement.wanted_names(&collections)).await?;
     let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
-    let known = KnownTables { taken, of_clients: database.registered_tables(&ids).await? };
+    let known = KnownTables { taken, registered: database.registered_tables(&ids).await? };
     let tables = placement.tables(&collections, &database.jobs().await?, &known, is_reserved);
     let collections = SourceCollection::each(source, collections);
     Ok(collections.zip(tables).map(|(source, table)| Transfer { source, table }).collect())
@@ -279,9 +284,24 @@ struct Known {
     jobs: Vec<Job>,
     /// Names that are taken.
     existing: HashSet<String>,
+    /// Collections that clients have deleted here.
+    deleted: HashSet<Uuid>,
 }
 
 impl Run<'_> {
+    /// Registers databases without collections.
+    async fn databases(&self, empty: Vec<EmptyDatabase>) -> Result<Vec<DatabaseReport>, Error> {
+        let states: Vec<DatabaseState> = match self.options.mode {
+            Mode::DryRun => vec![DatabaseState::Planned; empty.len()],
+            Mode::Run => {
+                let registered = self.database.register_databases(&empty, self.group.id).await?;
+                registered.into_iter().map(DatabaseState::Registered).collect()
+            }
+        };
+        let reports = empty.into_iter().zip(states);
+        Ok(reports.map(|(database, state)| DatabaseReport { database, state }).collect())
+    }
+
     /// Migrates the collections of a lot, and returns their reports in the same order.
     async fn batch(&mut self, batch: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
         let (tables, ids) = names_and_ids(&batch);
@@ -301,6 +321,7 @@ impl Run<'_> {
         let known = Known {
             jobs: self.database.jobs_about(tables, ids).await?,
             existing: self.database.taken_names(tables).await?,
+            deleted: self.database.deleted_collections(ids).await?,
         };
         let mut reports: Vec<Option<CollectionReport>> = batch.iter().map(|_| None).collect();
         let mut prepared: Vec<(usize, Prepared)> = Vec::new();
@@ -368,7 +389,8 @@ impl Run<'_> {
         let earlier = EarlierJobs::of(&known.jobs, &transfer)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
         let options = MigrateOptions { spool_bytes: room_bytes, ..self.options.clone() };
-        let begun = StartedTransfer { new_run, earlier, state };
+        let is_deleted = known.deleted.contains(&transfer.source.collection().id);
+        let begun = StartedTransfer { new_run, earlier, state, is_deleted };
         let mut one = decide(self.database, transfer, begun, &options, &self.observer).await?;
         let is_small = records.max(one.plan.classifier.rows.migrated()) <= SMALL_RECORDS
             && matches!(options.index_policy.index_type, upkeep::IndexType::Auto | upkeep::IndexType::None);

@@ -65,6 +65,7 @@ fn whole(path: &Path, target: Target) -> WholeSource {
     };
     let collections = source.collections().to_vec();
     WholeSource {
+        empty_databases: source.empty_databases().to_vec(),
         source,
         collections,
         placement: Placement { template, target },

@@ -13,7 +13,7 @@ use super::{
     statements,
 };
 use crate::{
-    collection::{Collection, Configured, DEFAULT_DATABASE, DEFAULT_TENANT},
+    collection::{Collection, Configured, DEFAULT_DATABASE, DEFAULT_TENANT, EmptyDatabase},
     error::Error,
     fields,
     hnsw::Shape,
@@ -55,11 +55,14 @@ pub(crate) struct VectorSegment {
 /// The catalog of collections.
 pub(crate) struct Catalog {
     pub(crate) collections: Vec<StoredCollection>,
+    /// Databases and tenants without any.
+    pub(crate) empty_databases: Vec<EmptyDatabase>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 /// The tables that `collections` refers to, by their keys.
 struct Tables {
+    tenants: Vec<String>,
     databases: Option<HashMap<String, (String, String)>>,
     segments: HashMap<String, Vec<SegmentRow>>,
     spaces: HashMap<String, String>,
@@ -78,7 +81,7 @@ struct SegmentRow {
 /// Reads all collections, ordered by tenant, database, name and id.
 pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
     let mut tables = Tables::read(snapshot)?;
-    let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new() };
+    let mut catalog = Catalog { collections: Vec::new(), empty_databases: Vec::new(), warnings: Vec::new() };
     let mut known = HashSet::new();
     each_row(snapshot, "the collections", &statements::collections(&snapshot.schema), |row| {
         let key = string(row, 0)?;
@@ -95,6 +98,12 @@ pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
         Ok(())
     })?;
     catalog.collections.sort_by(|a, b| a.collection.cmp_names(&b.collection));
+    let databases = tables.databases.iter().flatten();
+    catalog.empty_databases = EmptyDatabase::of(
+        tables.tenants.iter().map(String::as_str),
+        databases.map(|(_, (name, tenant))| (tenant.as_str(), name.as_str())),
+        catalog.collections.iter().map(|stored| &stored.collection),
+    );
     Ok(catalog)
 }
 
@@ -104,6 +113,13 @@ impl Tables {
         if let Some(databases) = &mut databases {
             each_row(snapshot, "the databases", statements::DATABASES, |row| {
                 databases.insert(string(row, 0)?, (string(row, 1)?, string(row, 2)?));
+                Ok(())
+            })?;
+        }
+        let mut tenants = Vec::new();
+        if snapshot.schema.has_column("tenants", "id") {
+            each_row(snapshot, "the tenants", statements::TENANTS, |row| {
+                tenants.push(string(row, 0)?);
                 Ok(())
             })?;
         }
@@ -144,7 +160,7 @@ impl Tables {
                 Ok(())
             })?;
         }
-        Ok(Self { databases, segments, spaces, marks, metadata, created_by_1_x })
+        Ok(Self { tenants, databases, segments, spaces, marks, metadata, created_by_1_x })
     }
 
     fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<StoredCollection> {

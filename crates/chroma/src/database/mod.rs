@@ -28,7 +28,7 @@ use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
 use crate::{
-    collection::Collection,
+    collection::{Collection, EmptyDatabase},
     error::Error,
     record::{ReadReport, Visit},
     warning::{Tally, Warning, WarningCode},
@@ -54,6 +54,7 @@ pub(crate) struct Database {
     /// Rows of the log by collection.
     log_runs: HashMap<Box<[u8]>, Runs>,
     pub(crate) collections: Vec<StoredCollection>,
+    pub(crate) empty_databases: Vec<EmptyDatabase>,
     /// Indexes into `collections`.
     positions: HashMap<Uuid, usize>,
 }
@@ -65,7 +66,7 @@ impl Database {
         let segment_directories = segment_directories(path).map_err(io_error("list"))?;
         let root = File::open(path).map_err(io_error("open"))?;
         let snapshot = Snapshot::open(path)?;
-        let Catalog { collections, mut warnings } = catalog::read(&snapshot)?;
+        let Catalog { collections, empty_databases, mut warnings } = catalog::read(&snapshot)?;
         let record_runs = runs(&snapshot, "the records", statements::RECORD_OWNERS, |owner| match owner {
             ValueRef::Text(owner) | ValueRef::Blob(owner) => Some(owner),
             _ => None,
@@ -84,6 +85,7 @@ impl Database {
             record_runs,
             log_runs,
             collections,
+            empty_databases,
             positions,
         };
         warnings.extend(database.orphans().warnings());

@@ -64,6 +64,8 @@ pub(crate) fn collections(schema: &Schema) -> String {
 
 pub(crate) const DATABASES: &str = "select id, name, tenant_id from databases";
 
+pub(crate) const TENANTS: &str = "select id from tenants";
+
 pub(crate) const SEGMENTS: &str = "select collection, id, type, scope from segments";
 
 pub(crate) const SEGMENT_SPACES: &str = "select segment_id, str_value, key from segment_metadata";

@@ -5,6 +5,7 @@ mod access;
 mod collections;
 mod conditions;
 mod gateway;
+mod migrated;
 mod records;
 
 use std::net::Ipv4Addr;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chroma::{Collection, Configured, DEFAULT_DATABASE};
+use chroma::{Collection, Configured, DEFAULT_DATABASE, EmptyDatabase};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -67,6 +67,14 @@ impl ChromaServer {
     /// When a request fails; [`Error::Endless`] when the listing exceeds its limits; [`Error::Unstable`] when
     /// collections keep changing while they are listed.
     pub async fn collections(&self) -> Result<Vec<Collection>, Error> {
+        Ok(self.collections_and_databases().await?.0)
+    }
+
+    /// [All collections](Self::collections), and the databases without any.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn collections_and_databases(&self) -> Result<(Vec<Collection>, Vec<EmptyDatabase>), Error> {
         let databases = match &self.database {
             Some(database) => vec![database.clone()],
             None => match self.databases().await? {
@@ -76,14 +84,17 @@ impl ChromaServer {
         };
         let mut limits = ListingLimits::new();
         let mut collections = Vec::new();
-        for database in databases {
-            let scope = Scope { tenant: self.tenant.clone(), database };
+        for database in &databases {
+            let scope = Scope { tenant: self.tenant.clone(), database: database.clone() };
             for entry in self.entries(&scope, &mut limits).await? {
                 collections.push(self.collection(&scope, entry)?);
             }
         }
         collections.sort_by(Collection::cmp_names);
-        Ok(collections)
+        let tenant = self.tenant.as_str();
+        let databases = databases.iter().map(|database| (tenant, database.as_str()));
+        let empty_databases = EmptyDatabase::of([tenant], databases, &collections);
+        Ok((collections, empty_databases))
     }
 
     /// The databases of the tenant, or those of the token if it may not list; `None` if the server cannot list

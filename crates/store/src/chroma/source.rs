@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chroma::{Collection, PersistDirectory, ReadReport, Record, Warning};
+use chroma::{Collection, EmptyDatabase, PersistDirectory, ReadReport, Record, Warning};
 use tokio::runtime::Handle;
 
 use super::{ChromaServer, ServerOptions};
@@ -28,6 +28,8 @@ pub enum Source {
         server: Box<ChromaServer>,
         /// Its collections at connection time.
         collections: Vec<Collection>,
+        /// Its databases without collections at that time.
+        empty_databases: Vec<EmptyDatabase>,
         /// The runtime for requests.
         runtime: Handle,
     },
@@ -68,11 +70,11 @@ impl Source {
     pub fn connect(options: &ServerOptions, runtime: Handle) -> Result<Self, SourceError> {
         let connect = async {
             let server = ChromaServer::connect(options).await?;
-            let collections = server.collections().await?;
-            Ok::<_, super::Error>((server, collections))
+            let listed = server.collections_and_databases().await?;
+            Ok::<_, super::Error>((server, listed))
         };
-        let (server, collections) = runtime.block_on(connect)?;
-        Ok(Self::Server { server: Box::new(server), collections, runtime })
+        let (server, (collections, empty_databases)) = runtime.block_on(connect)?;
+        Ok(Self::Server { server: Box::new(server), collections, empty_databases, runtime })
     }
 
     /// All collections, ordered by tenant, database, name and id.
@@ -80,6 +82,14 @@ impl Source {
         match self {
             Self::Directory { directory, .. } => directory.collections(),
             Self::Server { collections, .. } => collections,
+        }
+    }
+
+    /// The databases without collections, and the tenants without databases, in order.
+    pub fn empty_databases(&self) -> &[EmptyDatabase] {
+        match self {
+            Self::Directory { directory, .. } => directory.empty_databases(),
+            Self::Server { empty_databases, .. } => empty_databases,
         }
     }
 

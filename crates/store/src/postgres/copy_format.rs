@@ -72,11 +72,14 @@ pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
 /// Appends `row` as a row of [`copy_collection_records`](super::sql::collections::copy_collection_records).
 pub(crate) fn write_collection_row(buffer: &mut Vec<u8>, row: &CollectionRow<'_>) {
     // id, source_id, text, metadata, uri, created_at, embedding, is_escaped
-    let fields = 8 + row.columns.len();
+    let fields = 8 + usize::from(row.collection.is_some()) + row.columns.len();
     buffer.extend(i16::try_from(fields).expect("PostgreSQL ends at 1,600 columns").to_be_bytes());
     write_field(buffer, row.key.as_bytes());
     write_optional(buffer, row.source_id.as_deref());
     write_optional(buffer, row.text.as_deref());
+    if let Some(collection) = row.collection {
+        write_field(buffer, collection.as_bytes());
+    }
     for value in &row.columns {
         write_column(buffer, value);
     }

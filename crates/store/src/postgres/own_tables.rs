@@ -447,6 +447,8 @@ mod tests {
             "chroma_tenants: created_at",
             "chroma_databases: created_at",
             "chroma_collections: created_at",
+            "chroma_deleted_records: deleted_at",
+            "chroma_deleted_collections: deleted_at",
         ];
         assert_eq!(times, expected);
     }
@@ -488,7 +490,9 @@ mod tests {
             vector_index_builds: table_name,build 
             chroma_tenants: name 
             chroma_databases: id 
-            chroma_collections: id nextval('chroma_positions')"#]]
+            chroma_collections: id nextval('chroma_positions')
+            chroma_deleted_records: table_name,id 
+            chroma_deleted_collections: id "#]]
         .assert_eq(&keys.join("\n"));
     }
 

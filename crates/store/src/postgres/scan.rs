@@ -2,13 +2,14 @@
 //! other rows.
 
 use futures_util::TryStreamExt as _;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{
     Database, Table,
+    bounded::bound,
     copy_format::{CopiedRow, RowSplitter},
-    sql,
+    sql::{self, collections::rows_of_clients},
     unnamed::on,
 };
 use crate::{Error, RowDigest, postgres::error::StatementContext as _};
@@ -62,6 +63,19 @@ impl Database {
     /// When the statement fails.
     pub async fn existing_rows(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
         sqlx::query_scalar(sql::existing_rows(table)).bind(ids).fetch_all(self).await.during("look for rows")
+    }
+
+    /// The rows of a collection in a shared table that no migration has written.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn rows_of_clients(&self, table: &Table) -> Result<Vec<Uuid>, Error> {
+        const OPERATION: &str = "look for rows of clients";
+        self.in_transaction(async |connection| {
+            let rows = bound(rows_of_clients(table)).fetch_all(on(connection)).await.during(OPERATION)?;
+            rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>().during(OPERATION)
+        })
+        .await
     }
 
     /// Calls `visit` with the ids of all rows of `table` that none of `runs` copied, and the run that did.

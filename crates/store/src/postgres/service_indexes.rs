@@ -71,20 +71,19 @@ impl Database {
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let indexes = match service {
             Some(service) => service_indexes(service),
-            None if table.shared.is_none() => {
+            None => {
                 let indexes = collection_indexes(table);
                 let has_positions = self
                     .in_transaction(async |connection| {
                         has_positions(connection, &table.name).await.during(OPERATION)
                     })
                     .await?;
-                match has_positions {
+                match has_positions && table.shared.is_none() {
                     true => indexes.into(),
-                    // Chroma clients do not see it.
+                    // Chroma clients do not see it, or one order of all collections does not help them.
                     false => indexes.into_iter().take(1).collect(),
                 }
             }
-            None => return Ok(Vec::new()),
         };
         let mut statements = Vec::new();
         for (index, state) in self.unfinished(indexes).await? {

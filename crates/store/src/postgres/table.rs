@@ -104,6 +104,9 @@ pub(crate) enum DefaultValue {
 pub(crate) const BOOKKEEPING_COLUMNS: [(&str, &str); 2] =
     [("migration_run", "uuid"), ("migration_digest", "bytea")];
 
+/// In a collection's definition, the value of the column that has the collection of a row.
+const COLLECTION_NAME: &str = "collection_name";
+
 impl Table {
     /// The table of `service`.
     pub fn of(service: Service) -> Self {
@@ -196,6 +199,25 @@ impl Table {
             definition["collection_column"] = json!(shared.column);
         }
         definition
+    }
+
+    /// The [`definition`](Self::definition) with the collection of a shared table, for the registry of collections.
+    pub(crate) fn collection_definition(&self) -> Value {
+        let mut definition = self.definition();
+        if let Some(shared) = &self.shared {
+            definition[COLLECTION_NAME] = json!(shared.name);
+        }
+        definition
+    }
+
+    /// The table of collection `id` by its [`collection_definition`](Self::collection_definition).
+    pub(crate) fn of_collection(id: Uuid, name: String, definition: &Value) -> Option<Self> {
+        let mut table = Self::from_definition(name, definition)?;
+        if let Some(shared) = &mut table.shared {
+            shared.name = definition[COLLECTION_NAME].as_str()?.to_owned();
+            shared.id = id;
+        }
+        Some(table)
     }
 
     /// The table of a [`definition`](Self::definition); `None` if it was written by a newer version.
@@ -297,7 +319,11 @@ mod tests {
         }
         let shared = SharedTable { column: "collection".into(), id: Uuid::nil(), name: String::new() };
         let shared = Table { shared: Some(shared), ..Table::of(Service::Query) };
-        assert_eq!(Table::from_definition(shared.name.clone(), &shared.definition()), Some(shared));
+        assert_eq!(Table::from_definition(shared.name.clone(), &shared.definition()), Some(shared.clone()));
+        let id = Uuid::from_u128(7);
+        let one = SharedTable { column: "collection".into(), id, name: "docs".to_owned() };
+        let one = Table { shared: Some(one), ..shared };
+        assert_eq!(Table::of_collection(id, one.name.clone(), &one.collection_definition()), Some(one));
         assert_eq!(Table::from_definition("t".into(), &json!({"text_column": "document"})), None);
     }
 }

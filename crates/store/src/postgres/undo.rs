@@ -114,6 +114,28 @@ impl Database {
         }).await
     }
 
+    /// Undoes `job`, whose table was dropped.
+    ///
+    /// # Errors
+    /// When a statement fails; nothing is changed then.
+    pub async fn undo_without_table(&self, job: &Job) -> Result<UndoResult, Error> {
+        self.in_transaction(async |connection| {
+            sqlx::query!(
+                "delete from migration_replaced where run_id = $1 and table_name = $2",
+                job.run_id,
+                job.table_name
+            )
+            .execute(on(connection))
+            .await
+            .during(OPERATION)?;
+            let rejects_forgotten = jobs::forget_rejects(connection, job).await?;
+            collections::forget_records(connection, job).await.during(OPERATION)?;
+            end_job(connection, job).await?;
+            Ok(UndoResult { rejects_forgotten, ..UndoResult::default() })
+        })
+        .await
+    }
+
     /// Locks `table` against writes, so that no row is edited between the check and its removal.
     ///
     /// # Errors
@@ -180,26 +202,35 @@ impl Undo {
         let table_dropped = is_to_go && table_kept.is_empty();
         if table_dropped {
             collections::unregister(&mut transaction, &table.name).await.during(OPERATION)?;
+        } else if table.shared.is_some() && left.is_empty() {
+            collections::unregister_empty(&mut transaction, job.origin.collection_id, &table.name).await?;
         }
+        collections::forget_records(&mut transaction, job).await.during(OPERATION)?;
         // Remaining rows still belong to this run, so that they can be undone later.
         if left.is_empty() {
-            let changed = sqlx::query!(
-                "update migration_jobs set status = 'undone', changed_at = $2 where id = $1",
-                job.id,
-                jobs::now()
-            )
-            .execute(on(&mut transaction))
-            .await
-            .during(OPERATION)?
-            .rows_affected();
-            if changed != 1 {
-                let table = "migration_jobs".to_owned();
-                return Err(Error::Kept { table, change: "updated", kept: 1, rows: 1 });
-            }
+            end_job(&mut transaction, job).await?;
         }
         transaction.commit().await.map_err(|source| failed(table, source))?;
         Ok(UndoResult { removed, restored, rejects_forgotten, table_dropped, table_kept, unchanged })
     }
+}
+
+/// Records that `job` is undone.
+async fn end_job(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    let changed = sqlx::query!(
+        "update migration_jobs set status = 'undone', changed_at = $2 where id = $1",
+        job.id,
+        jobs::now()
+    )
+    .execute(on(connection))
+    .await
+    .during(OPERATION)?
+    .rows_affected();
+    if changed != 1 {
+        let table = "migration_jobs".to_owned();
+        return Err(Error::Kept { table, change: "updated", kept: 1, rows: 1 });
+    }
+    Ok(())
 }
 
 /// The error of a statement that could not remove rows of `table`.

@@ -1,7 +1,7 @@
 //! `migrate collections`: from the command line to all collections of a source.
 
 use anyhow::{anyhow, bail};
-use chroma::Collection;
+use chroma::{Collection, EmptyDatabase};
 use migrate::{Placement, Target, WholeSource};
 use store::postgres::{SharedTable, Table, is_own_relation};
 use uuid::Uuid;
@@ -37,9 +37,17 @@ pub(super) async fn open(
     run_interruptibly(move |_| {
         let source = source::open(&location)?;
         let selection = Selection { tenant: tenant.as_deref(), database: database.as_deref(), name: None };
-        let meant = selection.of(source.collections()).map_err(Failure::usage)?;
-        let collections = matching(meant, &patterns).map_err(Failure::usage)?;
-        Ok(WholeSource { source, collections, placement, is_reserved: is_own_relation })
+        // Patterns select collections, and nothing else.
+        let is_meant = |one: &&EmptyDatabase| {
+            patterns.is_empty() && selection.covers(&one.tenant, one.database.as_deref())
+        };
+        let empty_databases: Vec<EmptyDatabase> =
+            source.empty_databases().iter().filter(is_meant).cloned().collect();
+        let collections = match selection.of(source.collections()) {
+            Err(_) if !empty_databases.is_empty() => Vec::new(),
+            meant => matching(meant.map_err(Failure::usage)?, &patterns).map_err(Failure::usage)?,
+        };
+        Ok(WholeSource { source, collections, empty_databases, placement, is_reserved: is_own_relation })
     })
     .await
 }

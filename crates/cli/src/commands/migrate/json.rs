@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use migrate::{CollectionReport, ConflictReason, CopyReport, Report, UndoReport, Verification};
+use migrate::{
+    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Report, UndoReport,
+    Verification,
+};
 use serde_json::{Map, Value, json};
 use store::postgres::collections::Registered;
 use uuid::Uuid;
@@ -28,13 +31,17 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
             // Collections without records and without a table leave nothing to undo, unless Chroma clients see them now.
             let is_undoable =
                 |one: &CollectionReport| !one.is_table_absent || one.registered == Some(Registered::Created);
-            let run_id = report.collections.iter().any(is_undoable).then(|| report.run_id.to_string());
+            let is_new = |one: &DatabaseReport| one.state == DatabaseState::Registered(Registered::Created);
+            let is_undoable =
+                report.collections.iter().any(is_undoable) || report.databases.iter().any(is_new);
+            let run_id = is_undoable.then(|| report.run_id.to_string());
             json!({
                 "run_id": run_id,
                 "resumed": report.is_resumed,
                 "status": report.outcome().as_str(),
                 "source": source,
                 "collections": report.collections.iter().map(collection).collect::<Vec<_>>(),
+                "databases": report.databases.iter().map(database).collect::<Vec<_>>(),
                 "verify": verify,
                 "versions": {
                     "panopticon": env!("CARGO_PKG_VERSION"),
@@ -66,6 +73,31 @@ fn warnings(report: &Report) -> Vec<String> {
     report.server.warnings.iter().cloned().chain(of_source).collect()
 }
 
+/// A database without collections, or a tenant without databases.
+fn database(report: &DatabaseReport) -> Value {
+    let registered = match &report.state {
+        DatabaseState::Registered(registered) => Some(registered),
+        DatabaseState::Planned | DatabaseState::Found | DatabaseState::Missing => None,
+    };
+    json!({
+        "tenant": report.database.tenant,
+        "database": report.database.database,
+        "served": served(registered),
+        "missing": report.state == DatabaseState::Missing,
+    })
+}
+
+/// Whether Chroma clients see it.
+fn served(registered: Option<&Registered>) -> Option<Value> {
+    registered.map(|registered| {
+        json!({
+            "status": registered.as_str(),
+            "edited": registered.edited(),
+            "reason": registered.reason(),
+        })
+    })
+}
+
 fn collection(report: &CollectionReport) -> Value {
     let mut object = Map::new();
     let mut add = |value: Value| {
@@ -83,11 +115,7 @@ fn collection(report: &CollectionReport) -> Value {
         "source_records": report.source_records(),
         "discrepancies": report.discrepancies().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "index_failure": report.index_failure,
-        "served": report.registered.as_ref().map(|registered| json!({
-            "status": registered.as_str(),
-            "edited": registered.edited(),
-            "reason": registered.reason(),
-        })),
+        "served": served(report.registered.as_ref()),
         "served_differences": report.served_differences,
     }));
     if let Some(copied) = &report.copied {
@@ -186,11 +214,16 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
                     "unchanged": table.undone.unchanged.iter().map(Uuid::to_string).collect::<Vec<_>>(),
                 })
             });
+            let gone = &report.unregistered;
+            let databases = gone.databases.iter();
+            let databases = databases.map(|(tenant, name)| json!({"tenant": tenant, "database": name}));
+            let tenants = gone.tenants.iter().map(|tenant| json!({"tenant": tenant, "database": null}));
             json!({
                 "run_id": run.to_string(),
                 "status": if report.is_complete() { "undone" } else { "conflicts" },
                 "tables": tables.collect::<Vec<_>>(),
-                "unregistered": report.unregistered,
+                "unregistered": report.unregistered.collections,
+                "unregistered_databases": databases.chain(tenants).collect::<Vec<_>>(),
             })
         }
         Err(failure) => json!({

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use migrate::{
-    CollectionReport, ConflictReason, CopyReport, Difference, Outcome, RejectReason, Report, Stopped,
-    UndoReport, Verification,
+    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Difference, Outcome,
+    RejectReason, Report, Stopped, UndoReport, Verification,
 };
 use store::postgres::{collections::Registered, vector_index::IndexDefinition};
 use upkeep::TargetIndex;
@@ -24,13 +24,42 @@ const SHOWN_COLLECTIONS: usize = 50;
 /// What was done, a block for each collection, and how to undo it.
 pub(crate) fn to_text(report: &Report) -> String {
     let mut blocks = vec![collections_to_text(report)];
-    let mut lines = Vec::new();
+    blocks.retain(|block| !block.is_empty());
+    let mut lines = databases(report);
     lines.extend(report.server.warnings.iter().map(|warning| format!("warning: {warning}")));
     let of_source = report.warnings.iter();
     lines.extend(of_source.map(|w| format!("warning: {}: {}", w.code.as_str(), visible(&w.message))));
     lines.push(last_line(report));
     blocks.push(lines.join("\n"));
     blocks.join("\n")
+}
+
+/// What was done with databases without collections, and tenants without databases.
+fn databases(report: &Report) -> Vec<String> {
+    let line = |one: &DatabaseReport| {
+        let tenant = visible(&one.database.tenant);
+        let what = match &one.database.database {
+            Some(database) => format!("database {tenant}/{} without collections", visible(database)),
+            None => format!("tenant {tenant} without databases"),
+        };
+        let became = match &one.state {
+            DatabaseState::Planned => "planned".to_owned(),
+            DatabaseState::Registered(Registered::Created) => "created for Chroma clients".to_owned(),
+            DatabaseState::Registered(Registered::Refused(reason)) => {
+                format!("warning: not served to Chroma clients: {reason}")
+            }
+            DatabaseState::Registered(_) => "unchanged".to_owned(),
+            DatabaseState::Found => "equal".to_owned(),
+            DatabaseState::Missing => "different: Chroma clients do not see it".to_owned(),
+        };
+        format!("{what}: {became}")
+    };
+    let mut lines: Vec<String> = report.databases.iter().take(SHOWN_COLLECTIONS).map(line).collect();
+    if report.databases.len() > SHOWN_COLLECTIONS {
+        let more = report.databases.len() - SHOWN_COLLECTIONS;
+        lines.push(format!("… and {} more; --json lists all", grouped(more as u64)));
+    }
+    lines
 }
 
 /// What was done with each collection.
@@ -97,7 +126,10 @@ fn last_line(report: &Report) -> String {
     let is_new = |collection: &CollectionReport| {
         matches!(collection.registered, Some(Registered::Created | Registered::Updated))
     };
-    if report.collections.iter().any(|collection| has_changed(collection) || is_new(collection)) {
+    let is_new_database = |one: &DatabaseReport| one.state == DatabaseState::Registered(Registered::Created);
+    if report.collections.iter().any(|collection| has_changed(collection) || is_new(collection))
+        || report.databases.iter().any(is_new_database)
+    {
         let run = report.run_id;
         let resumed = if report.is_resumed { " (resumed)" } else { "" };
         format!(
@@ -164,6 +196,10 @@ fn collection(report: &CollectionReport) -> String {
             "  conflict: a Chroma client has changed its {} here, which was kept; --overwrite replaces it",
             parts.join(", ")
         )),
+        Some(Registered::Deleted) => lines.push(
+            "  conflict: a Chroma client has deleted it here, and it was not created again; --overwrite restores it"
+                .to_owned(),
+        ),
         Some(Registered::Created | Registered::Updated | Registered::Unchanged) | None => {}
     }
     if !report.served_differences.is_empty() {
@@ -177,7 +213,9 @@ fn collection(report: &CollectionReport) -> String {
 fn headline(report: &CollectionReport) -> String {
     if report.is_table_absent {
         let has = match report.registered {
-            None | Some(Registered::Refused(_)) => "no records, and no table was created",
+            None | Some(Registered::Refused(_) | Registered::Deleted) => {
+                "no records, and no table was created"
+            }
             Some(_) => "no records; Chroma clients see it, and the first record creates its table",
         };
         return format!(
@@ -348,6 +386,9 @@ fn conflict(reason: ConflictReason) -> String {
         }
         ConflictReason::BornHere => "a row with this id was created in PostgreSQL, and kept",
         ConflictReason::OfAnother => "a row with this id came from another collection, and was kept",
+        ConflictReason::DeletedHere => {
+            "deleted here by a Chroma client, and not copied again; --overwrite restores it"
+        }
     }
     .to_owned()
 }
@@ -403,9 +444,15 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
         let unchanged = undone.unchanged.iter().map(|id| (id.to_string(), UNCHANGED.to_owned())).collect();
         list_ids(&mut lines, "row", unchanged);
     }
-    if !report.unregistered.is_empty() {
-        let number = counted(report.unregistered.len() as u64, "empty collection");
-        lines.push(format!("{number} no longer served to Chroma clients"));
+    let gone = &report.unregistered;
+    for (number, what) in [
+        (gone.collections.len(), "empty collection"),
+        (gone.databases.len(), "empty database"),
+        (gone.tenants.len(), "empty tenant"),
+    ] {
+        if number > 0 {
+            lines.push(format!("{} no longer served to Chroma clients", counted(number as u64, what)));
+        }
     }
     let state = if report.is_complete() { "is undone" } else { "is not undone: these rows remain" };
     lines.push(format!("run {} {state}", report.run_id));

@@ -178,8 +178,12 @@ fn undone(report: &UndoReport) -> String {
         said
     });
     let mut all: Vec<String> = of_tables.collect();
-    if !report.unregistered.is_empty() {
-        all.push(format!("no longer served: {}", report.unregistered.join(", ")));
+    let gone = &report.unregistered;
+    let databases = gone.databases.iter().map(|(tenant, name)| format!("{tenant}/{name}"));
+    let names: Vec<String> =
+        gone.collections.iter().cloned().chain(databases).chain(gone.tenants.iter().cloned()).collect();
+    if !names.is_empty() {
+        all.push(format!("no longer served: {}", names.join(", ")));
     }
     all.join("; ")
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Collections;
 use crate::{
     postgres::{
+        Table,
         collections::{Collection, CollectionError},
         vector_index::SearchedIndex,
     },
@@ -48,16 +49,16 @@ impl Known {
         insert(&mut self.indexes, table.to_owned(), (Instant::now(), index));
     }
 
-    pub(super) fn is_wide(&self, table: &str, filter: &RecordFilter) -> bool {
+    pub(super) fn is_wide(&self, table: &Table, filter: Option<&RecordFilter>) -> bool {
         self.wide.get(&self.hash(table, filter)).is_some_and(|seen| seen.elapsed() < WIDE_FOR)
     }
 
-    pub(super) fn know_wide(&mut self, table: &str, filter: &RecordFilter) {
+    pub(super) fn know_wide(&mut self, table: &Table, filter: Option<&RecordFilter>) {
         let hash = self.hash(table, filter);
         insert(&mut self.wide, hash, Instant::now());
     }
 
-    fn hash(&self, table: &str, filter: &RecordFilter) -> u64 {
+    fn hash(&self, table: &Table, filter: Option<&RecordFilter>) -> u64 {
         struct Hashing<H>(H);
         impl<H: std::hash::Hasher> fmt::Write for Hashing<H> {
             fn write_str(&mut self, part: &str) -> fmt::Result {
@@ -66,7 +67,8 @@ impl Known {
             }
         }
         let mut hashing = Hashing(self.hashing.build_hasher());
-        write!(hashing, "{table}\0{filter:?}").expect("hashing does not fail");
+        let collection = table.shared.as_ref().map(|shared| shared.id);
+        write!(hashing, "{}\0{collection:?}{filter:?}", table.name).expect("hashing does not fail");
         hashing.0.finish()
     }
 }

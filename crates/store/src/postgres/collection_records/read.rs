@@ -44,6 +44,11 @@ impl Wanted {
         Rows { keys: self.keys.as_deref(), filter: self.filter.as_ref() }
     }
 
+    /// Whether a condition selects rows of the table.
+    pub(super) fn is_filtered(&self, table: &Table) -> bool {
+        self.filter.is_some() || table.shared.is_some()
+    }
+
     fn is_none(&self) -> bool {
         self.keys.as_ref().is_some_and(Vec::is_empty)
     }
@@ -119,9 +124,10 @@ impl Collections {
         }
         let statement =
             statements::delete_collection_records(&table, wanted.rows(), limit).map_err(unsupported)?;
-        let deleted = bound(statement).execute(on(&mut transaction)).await.map_err(failing(OPERATION))?;
+        let deleted = bound(statement).fetch_one(on(&mut transaction)).await;
+        let deleted = deleted.and_then(|row| row.try_get::<i64, _>(0)).map_err(failing(OPERATION))?;
         transaction.commit().await.map_err(failing(OPERATION))?;
-        Ok(deleted.rows_affected())
+        Ok(u64::try_from(deleted).unwrap_or_default())
     }
 }
 

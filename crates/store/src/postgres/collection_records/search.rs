@@ -90,10 +90,12 @@ impl Collections {
         (found, took): (&Neighbours, Duration),
     ) {
         let Some(watch) = self.database.search_watch() else { return };
-        let filter_class = match (FilterClass::of_filter(selection.filter.as_ref()), &selection.ids) {
-            (class, None) => class,
-            (FilterClass::None, Some(_)) => FilterClass::Metadata,
-            (_, Some(_)) => FilterClass::Several,
+        // The collection of a shared table is a condition like that on ids.
+        let is_narrowed = selection.ids.is_some() || table.shared.is_some();
+        let filter_class = match (FilterClass::of_filter(selection.filter.as_ref()), is_narrowed) {
+            (class, false) => class,
+            (FilterClass::None, true) => FilterClass::Metadata,
+            (_, true) => FilterClass::Several,
         };
         let (all, share) = (Selection::default(), took / u32::try_from(embeddings.len()).unwrap_or(u32::MAX));
         for ((embedding, hits), scan) in embeddings.iter().zip(&found.nearest).zip(&found.scans) {
@@ -140,7 +142,7 @@ impl Collections {
             None => self.index(&mut transaction, table).await?,
         };
         if let Some(index) = &index {
-            let filtering = if wanted.filter.is_some() { Filtering::Some } else { Filtering::None };
+            let filtering = if wanted.is_filtered(table) { Filtering::Some } else { Filtering::None };
             for setting in index.settings(filtering, limit) {
                 sqlx::raw_sql(setting).execute(&mut *transaction).await.map_err(failing(OPERATION))?;
             }
@@ -275,7 +277,7 @@ impl Search<'_> {
         };
         let index = self.index.filter(|index| index.precision.holds(embedding.as_slice()));
         if let Some(index) = index {
-            if wanted.filter.is_some() {
+            if wanted.is_filtered(table) {
                 let most = vector_index::exact_scan_limit(index.rows);
                 let rows = run(connection, exact(Some(most.saturating_add(1)))?).await?;
                 let matching = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("matching"));

@@ -85,7 +85,8 @@ impl Collections {
         };
         let index = index.as_deref();
         for by in self.ways(table, filter, index) {
-            let filtering = if filter.is_some() { Filtering::Some } else { Filtering::None };
+            let is_filtered = filter.is_some() || table.shared.is_some();
+            let filtering = if is_filtered { Filtering::Some } else { Filtering::None };
             let (pending, settings) = match (by, index) {
                 (NearestBy::Exact, _) | (_, None) => (searches.pending(|_| true), Vec::new()),
                 (_, Some(index)) => (
@@ -107,8 +108,8 @@ impl Collections {
             }
             let rows = self.read_at_once(collection, (&settings, statements), |row| found(row, parts, by));
             let is_wide = searches.add(&pending, rows.await?, (table, by));
-            if let (true, Some(filter)) = (is_wide, filter) {
-                self.known.lock().know_wide(&table.name, filter);
+            if is_wide {
+                self.known.lock().know_wide(table, filter);
             }
         }
         let Searches { found, scans, records, .. } = searches;
@@ -126,7 +127,7 @@ impl Collections {
         let mut ways = Vec::new();
         if let Some(index) = index {
             let known = self.known.lock();
-            if filter.is_some_and(|filter| !known.is_wide(&table.name, filter)) {
+            if (filter.is_some() || table.shared.is_some()) && !known.is_wide(table, filter) {
                 ways.push(NearestBy::ExactUpTo(exact_scan_limit(index.rows).saturating_add(1)));
             }
             ways.push(NearestBy::Index(index.precision));

@@ -315,6 +315,7 @@ impl Batch<'_> {
                         .as_deref()
                         .map(text)
                         .or_else(|| self.missing_text().map(Cow::Owned)),
+                    collection: self.table.shared.as_ref().map(|shared| shared.name.as_str()),
                     columns: values(self.table, metadata.as_deref()),
                     metadata: metadata.as_deref().map(object_to_json),
                     uri: record.uri.as_deref().map(text),

@@ -5,11 +5,15 @@ use records::{DistanceSpace, Service};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{
-    CollectionError, MAX_RECORDS_BYTES, failing,
-    migrated::{drop_tables, service_tables},
+use super::{CollectionError, MAX_RECORDS_BYTES, deletions, failing, migrated::service_tables};
+use crate::postgres::{
+    Database, Table,
+    bounded::bound,
+    jobs::now,
+    relations::has_table,
+    sql::{self, collections::delete_collection},
+    unnamed::on,
 };
-use crate::postgres::{Database, Table, jobs::now, unnamed::on};
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,14 +119,18 @@ const JSON_COPIES: usize = 4;
 /// How often a creation is repeated if the existing collection is deleted before it can be read.
 const ATTEMPTS: usize = 20;
 
+/// The table of collection `id` as the registry describes it; `None` if a newer version wrote the description.
+fn stored_table(id: Uuid, name: String, definition: &str) -> Option<Table> {
+    Table::of_collection(id, name, &serde_json::from_str(definition).ok()?)
+}
+
 impl Row {
     fn collection(self) -> Result<Collection, CollectionError> {
         let broken = |what: &'static str| CollectionError::Failed { operation: READ, source: what.into() };
         let space = DistanceSpace::from_chroma(&self.space).ok_or_else(|| broken("its space is unknown"))?;
         let table = match (self.table_name, self.definition) {
             (Some(name), Some(definition)) => {
-                let definition = serde_json::from_str(&definition).ok();
-                let table = definition.and_then(|definition| Table::from_definition(name, &definition));
+                let table = stored_table(self.id, name, &definition);
                 Some(table.ok_or_else(|| broken("the definition of its table cannot be read"))?)
             }
             _ => None,
@@ -401,13 +409,14 @@ impl Database {
     ) -> Result<(), CollectionError> {
         const OPERATION: &str = "delete a collection";
         let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let table = sqlx::query_scalar!(
+        let deleted = sqlx::query_as!(
+            DeletedCollection,
             r#"
             delete from chroma_collections c
             using chroma_databases d
             where d.id = c.database_id and d.tenant = $1 and d.name = $2 and c.name = $3
                 and (c.table_name is null or c.table_name <> all($4))
-            returning table_name
+            returning c.id, table_name, definition, c.migration_run, c.migration_digest is not null as "is_migrated!"
             "#,
             tenant,
             database,
@@ -418,23 +427,65 @@ impl Database {
         .await
         .map_err(failing(OPERATION))?
         .ok_or(CollectionError::NotFound)?;
-        drop_tables(&mut transaction, table).await?;
+        delete_records(&mut transaction, [deleted]).await?;
         transaction.commit().await.map_err(failing(OPERATION))
     }
 }
 
 /// Deletes the collections of the database `id` with their tables.
 pub(super) async fn delete_all_of(connection: &mut PgConnection, id: Uuid) -> Result<(), CollectionError> {
-    let tables =
-        sqlx::query_scalar!(
-            "delete from chroma_collections where database_id = $1 and (table_name is null or table_name <> all($2)) returning table_name",
-            id,
-            &service_tables()
-        )
-            .fetch_all(on(connection))
-            .await
-            .map_err(failing("delete collections"))?;
-    drop_tables(connection, tables.into_iter().flatten()).await
+    let deleted = sqlx::query_as!(
+        DeletedCollection,
+        r#"
+        delete from chroma_collections
+        where database_id = $1 and (table_name is null or table_name <> all($2))
+        returning id, table_name, definition, migration_run, migration_digest is not null as "is_migrated!"
+        "#,
+        id,
+        &service_tables()
+    );
+    let deleted = deleted.fetch_all(on(connection)).await.map_err(failing("delete collections"))?;
+    delete_records(connection, deleted).await
+}
+
+/// What the registry said of a collection that was deleted.
+struct DeletedCollection {
+    id: Uuid,
+    table_name: Option<String>,
+    definition: Option<String>,
+    migration_run: Option<Uuid>,
+    is_migrated: bool,
+}
+
+/// Drops the tables of deleted collections; of those that share a table, only the rows are deleted.
+async fn delete_records(
+    connection: &mut PgConnection,
+    deleted: impl IntoIterator<Item = DeletedCollection>,
+) -> Result<(), CollectionError> {
+    const OPERATION: &str = "delete the records of a collection";
+    for DeletedCollection { id, table_name, definition, migration_run, is_migrated } in deleted {
+        let table = match (table_name, definition) {
+            (Some(name), Some(definition)) => {
+                let table = stored_table(id, name, &definition);
+                let source = "the definition of its table cannot be read";
+                Some(table.ok_or(CollectionError::Failed { operation: OPERATION, source: source.into() })?)
+            }
+            _ => None,
+        };
+        if is_migrated {
+            let noted = deletions::note_collection(connection, (id, migration_run), table.as_ref()).await;
+            noted.map_err(failing(OPERATION))?;
+        }
+        let Some(table) = table else { continue };
+        if table.shared.is_none() {
+            let dropped = sqlx::query(sql::drop_table_if_exists(&table.name)).execute(on(connection)).await;
+            dropped.map_err(failing(OPERATION))?;
+        } else if has_table(connection, &table.name).await.map_err(failing(OPERATION))? {
+            let rows = bound(delete_collection(&table)).execute(on(connection)).await;
+            rows.map_err(failing(OPERATION))?;
+        }
+    }
+    Ok(())
 }
 
 /// Locks a collection until the end of the transaction, and returns its table, if it has one.
@@ -448,11 +499,7 @@ pub(crate) async fn find_for_update(
             .await
             .map_err(failing(READ))?
             .ok_or(CollectionError::NotFound)?;
-    let definition = row.definition.and_then(|definition| serde_json::from_str(&definition).ok());
-    Ok(row
-        .table_name
-        .zip(definition)
-        .and_then(|(name, definition)| Table::from_definition(name, &definition)))
+    Ok(row.table_name.zip(row.definition).and_then(|(name, definition)| stored_table(id, name, &definition)))
 }
 
 /// Records the table of a collection.

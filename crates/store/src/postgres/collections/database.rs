@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{CollectionError, DEFAULT_TENANT, collection, failing};
+use super::{CollectionError, DEFAULT_TENANT, collection, deletions, failing};
 use crate::postgres::{Database, jobs::now, unnamed::on};
 
 /// A database of collections.
@@ -126,6 +126,8 @@ impl Database {
         for id in ids {
             collection::delete_all_of(&mut transaction, id).await?;
         }
+        // Nothing is left here, and the next migration copies everything.
+        deletions::forget_all(&mut transaction).await.map_err(failing(OPERATION))?;
         sqlx::query!("delete from chroma_databases where id <> $1", Uuid::nil())
             .execute(on(&mut transaction))
             .await

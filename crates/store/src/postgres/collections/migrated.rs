@@ -1,7 +1,7 @@
 //! Collections whose table exists already: migrated ones, and those of the services.
 
 use records::Service;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{CollectionError, DEFAULT_DATABASE, DEFAULT_TENANT, failing};
@@ -9,9 +9,10 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
+        bounded::bound,
         error::StatementContext as _,
         jobs::now,
-        sql::{self, collections::add_collection_columns},
+        sql::collections::{add_collection_columns, count_collection_records},
         unnamed::on,
     },
 };
@@ -26,6 +27,32 @@ pub(crate) async fn unregister(connection: &mut PgConnection, table: &str) -> sq
     sqlx::query!("delete from chroma_collections where table_name = $1", table)
         .execute(on(connection))
         .await?;
+    Ok(())
+}
+
+/// Removes a collection in the shared table `table` that has no rows.
+pub(crate) async fn unregister_empty(
+    connection: &mut PgConnection,
+    id: Uuid,
+    table: &str,
+) -> Result<(), Error> {
+    const OPERATION: &str = "unregister a collection";
+    let definition = sqlx::query_scalar!(
+        "select definition from chroma_collections where id = $1 and table_name = $2 for update",
+        id,
+        table
+    );
+    let definition = definition.fetch_optional(on(connection)).await.during(OPERATION)?.flatten();
+    let definition = definition.and_then(|definition| serde_json::from_str(&definition).ok());
+    let table = definition.and_then(|definition| Table::of_collection(id, table.to_owned(), &definition));
+    let Some(table) = table else { return Ok(()) };
+    let count = bound(count_collection_records(&table)).fetch_one(on(connection)).await;
+    if count.and_then(|row| row.try_get::<i64, _>(0)).during(OPERATION)? == 0 {
+        sqlx::query!("delete from chroma_collections where id = $1", id)
+            .execute(on(connection))
+            .await
+            .during(OPERATION)?;
+    }
     Ok(())
 }
 
@@ -204,10 +231,11 @@ impl Database {
         let found = self.if_table_exists("chroma_collections", OPERATION, async |connection| {
             sqlx::query!(
                 r#"
-                select table_name as "table_name!", definition as "definition!"
+                select table_name as "table_name!", min(definition) as "definition!"
                 from chroma_collections
                 join pg_class on pg_class.oid = to_regclass(quote_ident(table_name))
                 where definition is not null
+                group by pg_class.oid, table_name
                 order by pg_table_size(pg_class.oid) desc, table_name
                 limit $1
                 "#,
@@ -262,20 +290,6 @@ impl Database {
         .await
         .during("list the largest tables")
     }
-}
-
-/// Drops the tables of collections.
-pub(super) async fn drop_tables(
-    connection: &mut PgConnection,
-    tables: impl IntoIterator<Item = String>,
-) -> Result<(), CollectionError> {
-    for table in tables {
-        sqlx::query(sql::drop_table_if_exists(&table))
-            .execute(on(connection))
-            .await
-            .map_err(failing("drop the table of a collection"))?;
-    }
-    Ok(())
 }
 
 /// The tables of the services, which are not dropped with a collection.

@@ -3,6 +3,7 @@
 
 mod collection;
 mod database;
+mod deletions;
 mod error;
 mod migrated;
 mod registering;
@@ -12,9 +13,11 @@ mod tenant;
 pub use collection::{Collection, CollectionChange, Existing, NewCollection};
 pub(crate) use collection::{find_for_update, set_table};
 pub use database::CollectionDatabase;
+pub(crate) use deletions::forget_records;
 pub use error::CollectionError;
 pub(crate) use error::{MAX_RECORDS_BYTES, failing};
-pub(crate) use migrated::unregister;
+pub(crate) use migrated::{unregister, unregister_empty};
+pub use registering::Unregistered;
 pub use registration::{ChangedHere, Registered, Registration};
 
 /// The tenant that every server has.

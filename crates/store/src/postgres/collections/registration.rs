@@ -5,14 +5,23 @@ use std::collections::{HashMap, HashSet};
 use records::DistanceSpace;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::{
     Error,
     postgres::{
-        Table, error::StatementContext as _, jobs::now, sql::collections::add_collection_columns, unnamed::on,
+        Table,
+        bounded::bound,
+        error::StatementContext as _,
+        jobs::now,
+        relations::has_table,
+        sql::{
+            collections::{add_collection_columns, has_rows_of_clients, has_rows_of_others},
+            statement::Statement,
+        },
+        unnamed::on,
     },
 };
 
@@ -55,6 +64,8 @@ pub enum Registered {
     Updated,
     /// These parts differ, since a client has changed it here. It was kept.
     Edited(Vec<&'static str>),
+    /// A client has deleted it here. It was not created again.
+    Deleted,
     /// Clients do not see it, for this reason.
     Refused(&'static str),
 }
@@ -67,6 +78,7 @@ impl Registered {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Edited(_) => "edited",
+            Self::Deleted => "deleted",
             Self::Refused(_) => "refused",
         }
     }
@@ -103,6 +115,7 @@ pub(super) struct Row {
     configuration: Option<String>,
     schema: Option<String>,
     pub(super) table_name: Option<String>,
+    definition: Option<String>,
     migration_digest: Option<Vec<u8>>,
 }
 
@@ -111,6 +124,11 @@ impl Registration {
     pub fn set_table(&mut self, table: &Table) {
         self.dimension = u32::try_from(table.dimension).ok();
         self.table = Some(table.clone());
+    }
+
+    /// The definition of its table.
+    fn definition(&self) -> Option<String> {
+        self.table.as_ref().map(|table| table.collection_definition().to_string())
     }
 
     fn digest(&self) -> Vec<u8> {
@@ -123,7 +141,7 @@ impl Registration {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARACTERS).contains(&name.chars().count()) && !name.contains('\0')
 }
 
@@ -138,6 +156,12 @@ fn digest(texts: [&str; 4], optional: [Option<&str>; 2]) -> Vec<u8> {
 }
 
 impl Row {
+    /// The table with its records.
+    fn table(&self) -> Option<Table> {
+        let definition = serde_json::from_str(self.definition.as_ref()?).ok()?;
+        Table::of_collection(self.id, self.table_name.clone()?, &definition)
+    }
+
     /// The parts in which the source differs.
     pub(super) fn differences(&self, source: &Registration) -> Vec<&'static str> {
         let json = |text: &Option<String>| {
@@ -190,28 +214,32 @@ pub(super) async fn has_digests(connection: &mut PgConnection) -> Result<bool, E
     has_digests.fetch_one(on(connection)).await.during(OPERATION)
 }
 
-/// The tables of `collections` that have or get the columns of collections; `None` if this role may not write to the
-/// registry. For a migration, less suffices.
-pub(super) async fn allowed_tables(
-    connection: &mut PgConnection,
-    collections: &[Registration],
-) -> Result<Option<HashSet<String>>, Error> {
+/// Whether this role may write to the registry. For a migration, less suffices.
+pub(super) async fn may_write(connection: &mut PgConnection) -> Result<bool, Error> {
     let may_write = sqlx::query_scalar!(
         r#"
         select bool_and(
             has_table_privilege(name, 'select') and has_table_privilege(name, 'insert')
                 and has_table_privilege(name, 'update')
         ) and has_sequence_privilege('chroma_positions', 'usage') as "may_write!"
-        from unnest(array['chroma_tenants', 'chroma_databases', 'chroma_collections']) as name
+        from unnest(array[
+            'chroma_tenants', 'chroma_databases', 'chroma_collections', 'chroma_deleted_collections', 'chroma_deleted_records'
+        ]) as name
         "#
     );
-    if !may_write.fetch_one(on(connection)).await.during(OPERATION)? {
-        return Ok(None);
-    }
-    let tables: Vec<String> =
-        collections.iter().filter_map(|one| one.table.as_ref()).map(|table| table.name.clone()).collect();
+    may_write.fetch_one(on(connection)).await.during(OPERATION)
+}
+
+/// The tables of `collections` that have or get the columns of collections.
+pub(super) async fn allowed_tables(
+    connection: &mut PgConnection,
+    collections: &[Registration],
+) -> Result<HashSet<String>, Error> {
+    let tables: HashSet<&str> =
+        collections.iter().filter_map(|one| one.table.as_ref()).map(|table| table.name.as_str()).collect();
+    let tables: Vec<String> = tables.into_iter().map(str::to_owned).collect();
     if tables.is_empty() {
-        return Ok(Some(HashSet::new()));
+        return Ok(HashSet::new());
     }
     let found = sqlx::query!(
         r#"
@@ -243,17 +271,18 @@ pub(super) async fn allowed_tables(
         let statements = add_collection_columns(&lacking);
         sqlx::raw_sql(statements).execute(&mut *connection).await.during(OPERATION)?;
     }
-    Ok(Some(allowed))
+    Ok(allowed)
 }
 
-/// Those of `collections` whose table holds another collection too, which clients would see as one. Migrated collections
-/// of these tables are no longer registered.
+/// Those of `collections` whose table holds another collection too, which clients would see as one, since no column
+/// distinguishes them. Migrated collections of these tables are no longer registered.
 pub(super) async fn mixed(
     connection: &mut PgConnection,
     collections: &[Registration],
 ) -> Result<HashSet<Uuid>, Error> {
-    let tables = || collections.iter().filter_map(|one| Some((one.id, one.table.as_ref()?.name.clone())));
-    let (ids, tables): (Vec<Uuid>, Vec<String>) = tables().unzip();
+    let own = collections.iter().filter_map(|one| Some((one.id, one.table.as_ref()?)));
+    let own = own.filter(|(_, table)| table.shared.is_none());
+    let (ids, tables): (Vec<Uuid>, Vec<String>) = own.map(|(id, table)| (id, table.name.clone())).unzip();
     let mixed = sqlx::query!(
         r#"
         select given.id as "id!", given.table_name as "table_name!"
@@ -288,6 +317,38 @@ pub(super) async fn mixed(
     Ok(mixed.into_iter().map(|row| row.id).collect())
 }
 
+/// Why the rows of `collection` in its table cannot be all that clients see of it, if so; `row` is what the registry has,
+/// with another table or none.
+pub(super) async fn table_conflict(
+    connection: &mut PgConnection,
+    collection: &Registration,
+    row: Option<&Row>,
+) -> Result<Option<&'static str>, Error> {
+    let Some(table) = &collection.table else { return Ok(None) };
+    if let Some(current) = row.and_then(Row::table)
+        && has_table(connection, &current.name).await.during(OPERATION)?
+        && exists(connection, has_rows_of_clients(&current)).await?
+    {
+        return Ok(Some("clients have added records here, which are in another table"));
+    }
+    if table.shared.is_none() {
+        return Ok(None);
+    }
+    let own = sqlx::query_scalar!(
+        "select run_id from migration_jobs where collection_id = $1 and table_name = $2 and status is distinct from 'undone'",
+        collection.id,
+        table.name
+    );
+    let own = own.fetch_all(on(connection)).await.during(OPERATION)?;
+    let has_others = exists(connection, has_rows_of_others(table, own)).await?;
+    Ok(has_others.then_some("rows of another collection have the same name in the column of the collection"))
+}
+
+async fn exists(connection: &mut PgConnection, statement: Statement) -> Result<bool, Error> {
+    let row = bound(statement).fetch_one(on(connection)).await;
+    row.and_then(|row| row.try_get("exists")).during(OPERATION)
+}
+
 /// The rows of `collections` that exist.
 pub(super) async fn known(
     connection: &mut PgConnection,
@@ -298,7 +359,7 @@ pub(super) async fn known(
         Row,
         r#"
         select c.id, d.tenant, d.name as database, c.name, space, dimension, metadata, configuration, schema, table_name,
-            c.migration_digest
+            definition, c.migration_digest
         from chroma_collections c
         join chroma_databases d on d.id = c.database_id
         where c.id = any($1)
@@ -331,16 +392,11 @@ impl Changes<'_> {
             return Ok(());
         }
         let tenants: Vec<String> = wanted.iter().map(|(tenant, _)| (*tenant).to_owned()).collect();
-        let databases: Vec<(Uuid, String, String)> = wanted
-            .into_iter()
-            .map(|(tenant, database)| {
-                let is_default = tenant == DEFAULT_TENANT && database == DEFAULT_DATABASE;
-                let id = if is_default { Uuid::nil() } else { Uuid::new_v4() };
-                (id, tenant.to_owned(), database.to_owned())
-            })
-            .collect();
+        let databases: Vec<(String, String)> =
+            wanted.into_iter().map(|(tenant, database)| (tenant.to_owned(), database.to_owned())).collect();
         add_tenants(connection, &tenants, self.run).await?;
-        add_databases(connection, &databases, self.run).await
+        add_databases(connection, &databases, self.run).await?;
+        Ok(())
     }
 
     /// Inserts collections, and returns the ids of those whose name was free.
@@ -387,8 +443,7 @@ impl Changes<'_> {
             &optional(&|one| one.metadata.clone()) as &[Option<String>],
             &optional(&|one| one.schema.clone()) as &[Option<String>],
             &optional(&|one| one.table.as_ref().map(|table| table.name.clone())) as &[Option<String>],
-            &optional(&|one| one.table.as_ref().map(|table| table.definition().to_string()))
-                as &[Option<String>],
+            &optional(&Registration::definition) as &[Option<String>],
             now(),
             self.run,
             &digests
@@ -424,7 +479,7 @@ impl Changes<'_> {
             one.schema,
             dimension(one),
             one.table.as_ref().map(|table| &table.name),
-            one.table.as_ref().map(|table| table.definition().to_string()),
+            one.definition(),
             one.digest()
         )
         .execute(on(connection))
@@ -438,36 +493,47 @@ fn dimension(one: &Registration) -> Option<i32> {
     one.dimension.and_then(|dimension| i32::try_from(dimension).ok())
 }
 
-async fn add_tenants(connection: &mut PgConnection, tenants: &[String], run: Uuid) -> Result<(), Error> {
-    sqlx::query!(
+/// Adds tenants, and returns those that did not exist.
+pub(super) async fn add_tenants(
+    connection: &mut PgConnection,
+    tenants: &[String],
+    run: Uuid,
+) -> Result<HashSet<String>, Error> {
+    let added = sqlx::query_scalar!(
         r#"
         insert into chroma_tenants (name, created_at, migration_run)
         select distinct name, $2::timestamp, $3::uuid from unnest($1::text[]) as name
         on conflict do nothing
+        returning name
         "#,
         tenants,
         now(),
         run
     )
-    .execute(on(connection))
+    .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    Ok(())
+    Ok(added.into_iter().collect())
 }
 
-async fn add_databases(
+/// Adds databases, pairs of a tenant and a name, and returns those that did not exist.
+pub(super) async fn add_databases(
     connection: &mut PgConnection,
-    databases: &[(Uuid, String, String)],
+    databases: &[(String, String)],
     run: Uuid,
-) -> Result<(), Error> {
-    let ids: Vec<Uuid> = databases.iter().map(|(id, ..)| *id).collect();
-    let tenants: Vec<String> = databases.iter().map(|(_, tenant, _)| tenant.clone()).collect();
-    let names: Vec<String> = databases.iter().map(|(_, _, name)| name.clone()).collect();
-    sqlx::query!(
+) -> Result<HashSet<(String, String)>, Error> {
+    let is_default = |tenant: &str, name: &str| tenant == DEFAULT_TENANT && name == DEFAULT_DATABASE;
+    let id = |(tenant, name): &(String, String)| {
+        if is_default(tenant, name) { Uuid::nil() } else { Uuid::new_v4() }
+    };
+    let ids: Vec<Uuid> = databases.iter().map(id).collect();
+    let (tenants, names): (Vec<String>, Vec<String>) = databases.iter().cloned().unzip();
+    let added = sqlx::query!(
         r#"
         insert into chroma_databases (id, tenant, name, created_at, migration_run)
         select id, tenant, name, $4, $5 from unnest($1::uuid[], $2::text[], $3::text[]) as new (id, tenant, name)
         on conflict do nothing
+        returning tenant, name
         "#,
         &ids,
         &tenants,
@@ -475,8 +541,8 @@ async fn add_databases(
         now(),
         run
     )
-    .execute(on(connection))
+    .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    Ok(())
+    Ok(added.into_iter().map(|row| (row.tenant, row.name)).collect())
 }

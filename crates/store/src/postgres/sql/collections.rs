@@ -35,6 +35,8 @@ pub(crate) struct CollectionRow<'a> {
     pub(crate) key: Uuid,
     pub(crate) source_id: Option<Cow<'a, str>>,
     pub(crate) text: Option<Cow<'a, str>>,
+    /// The value of the column with the collection, if the table is shared.
+    pub(crate) collection: Option<&'a str>,
     /// Values of the columns that repeat a metadata key, in the table's order.
     pub(crate) columns: Vec<ColumnValue>,
     /// A JSON object.
@@ -119,9 +121,8 @@ pub(crate) fn wait_for_writers() -> Sql {
 
 /// Opens a binary COPY of new rows into the table.
 pub(crate) fn copy_collection_records(table: &Table) -> String {
-    let mut columns = vec!["id", "source_id", table.text_column.as_str()];
-    columns.extend(table.columns.iter().map(|column| column.name.as_str()));
-    columns.extend(["metadata", "uri", "created_at", "embedding", ESCAPED]);
+    let mut columns = table.content_columns();
+    columns.push(ESCAPED);
     format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
 }
 
@@ -244,10 +245,50 @@ pub(crate) fn collection_records(table: &Table, keys: Vec<Uuid>, parts: RecordPa
 
 /// How many records there are.
 pub(crate) fn count_collection_records(table: &Table) -> Statement {
-    statement(format!("select count(*)\nfrom {}", quoted(&table.name)), Binds::default())
+    let mut binds = Binds::default();
+    let filter = of_collection(table, &mut binds);
+    statement(format!("select count(*)\nfrom {}{filter}", quoted(&table.name)), binds)
 }
 
-/// Deletes records: the first `limit` of them in the order of their insertion, if there is a limit.
+/// Whether the collection has rows that no migration has written.
+pub(crate) fn has_rows_of_clients(table: &Table) -> Statement {
+    let mut binds = Binds::default();
+    let rows = rows_without_run(table, &mut binds);
+    statement(format!("select exists (select {rows})"), binds)
+}
+
+/// The keys of these rows.
+pub(crate) fn rows_of_clients(table: &Table) -> Statement {
+    let mut binds = Binds::default();
+    let rows = rows_without_run(table, &mut binds);
+    statement(format!("select id {rows}"), binds)
+}
+
+fn rows_without_run(table: &Table, binds: &mut Binds) -> String {
+    let of =
+        collection_condition(table, binds).map_or(String::new(), |condition| format!(" and {condition}"));
+    format!("from {} where migration_run is null{of}", quoted(&table.name))
+}
+
+/// Whether a migration other than `runs` has written rows that have the collection's name.
+pub(crate) fn has_rows_of_others(table: &Table, runs: Vec<Uuid>) -> Statement {
+    let mut binds = Binds::default();
+    let of = collection_condition(table, &mut binds)
+        .map_or(String::new(), |condition| format!(" and {condition}"));
+    let runs = binds.add(Bind::Keys(runs));
+    let name = quoted(&table.name);
+    statement(format!("select exists (select from {name} where migration_run <> all({runs}){of})"), binds)
+}
+
+/// Deletes all records.
+pub(crate) fn delete_collection(table: &Table) -> Statement {
+    let mut binds = Binds::default();
+    let filter = of_collection(table, &mut binds);
+    statement(format!("delete from {}{filter}", quoted(&table.name)), binds)
+}
+
+/// Deletes records: the first `limit` of them in the order of their insertion, if there is a limit. Returns their number,
+/// and keeps in mind those that a migration has written.
 pub(crate) fn delete_collection_records(
     table: &Table,
     rows: Rows<'_>,
@@ -256,12 +297,37 @@ pub(crate) fn delete_collection_records(
     let mut binds = Binds::default();
     let name = quoted(&table.name);
     let filter = filter(table, rows, &mut binds)?;
-    let Some(limit) = limit else { return Ok(statement(format!("delete from {name}{filter}"), binds)) };
+    let Some(limit) = limit else {
+        return Ok(counted_deletion(table, format!("delete from {name}{filter}"), binds));
+    };
     let limit = binds.add(Bind::Whole(limit.into()));
     let first =
         format!("select id from {name}{filter}\norder by {INSERTION_ORDER}\nlimit {limit}\nfor update");
     let first = first.replace('\n', "\n    ");
-    Ok(statement(format!("delete from {name}\nwhere id in (\n    {first}\n)"), binds))
+    Ok(counted_deletion(table, format!("delete from {name}\nwhere id in (\n    {first}\n)"), binds))
+}
+
+fn counted_deletion(table: &Table, deletion: String, mut binds: Binds) -> Statement {
+    let name = binds.add(Bind::Text(table.name.clone()));
+    let deletion = deletion.replace('\n', "\n    ");
+    statement(
+        format!(
+            "with gone as (
+    {deletion}
+    returning id, migration_run
+), noted as (
+    insert into chroma_deleted_records (table_name, id, migration_run, deleted_at)
+    select {name}, id, migration_run, now() at time zone 'utc'
+    from gone
+    where migration_run is not null
+    on conflict (table_name, id) do update
+    set migration_run = excluded.migration_run, deleted_at = excluded.deleted_at
+)
+select count(*)
+from gone"
+        ),
+        binds,
+    )
 }
 
 /// The records nearest to `embedding`, the search `number`, with their distances.
@@ -393,9 +459,9 @@ fn without_nan(space: DistanceSpace) -> &'static str {
     }
 }
 
-/// The part of a statement from `where` on; empty for all rows.
+/// The part of a statement from `where` on; empty for all rows. The only rows of a shared table are those of the collection.
 fn filter(table: &Table, rows: Rows<'_>, binds: &mut Binds) -> Result<String, StorageError> {
-    let mut conditions = Vec::new();
+    let mut conditions: Vec<String> = collection_condition(table, binds).into_iter().collect();
     if let Some(keys) = rows.keys {
         conditions.push(format!("id = any({})", binds.add(Bind::Keys(keys.to_vec()))));
     }
@@ -407,6 +473,18 @@ fn filter(table: &Table, rows: Rows<'_>, binds: &mut Binds) -> Result<String, St
     } else {
         format!("\nwhere {}", conditions.join("\n    and "))
     })
+}
+
+/// The same for all records of the collection.
+fn of_collection(table: &Table, binds: &mut Binds) -> String {
+    collection_condition(table, binds).map_or(String::new(), |condition| format!("\nwhere {condition}"))
+}
+
+/// What is true of the rows of the collection, if its table is shared.
+fn collection_condition(table: &Table, binds: &mut Binds) -> Option<String> {
+    let shared = table.shared.as_ref()?;
+    let name = binds.add(Bind::Text(shared.name.clone()));
+    Some(format!("{} = {name}", quoted(&shared.column)))
 }
 
 fn place(table: &Table) -> MetadataSource {
@@ -436,119 +514,4 @@ fn shown(table: &Table, parts: RecordParts) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{ExpectFile, expect_file};
-    use serde_json::Number;
-
-    use super::*;
-    use crate::{
-        postgres::{Column, ColumnType, Presence},
-        storage::{Comparison, DocumentTest, Scalar, Test},
-    };
-
-    fn table() -> Table {
-        let published = Column {
-            key: "year".to_owned(),
-            name: "published".to_owned(),
-            column_type: ColumnType::BigInt,
-            default: None,
-        };
-        Table {
-            name: "odd \"name\"".to_owned(),
-            text_column: "document".to_owned(),
-            text: Presence::Optional,
-            columns: vec![published],
-            dimension: 2,
-            space: DistanceSpace::Cosine,
-            shared: None,
-        }
-    }
-
-    fn check(statement: Result<Statement, StorageError>, expected: &ExpectFile) {
-        let statement = statement.expect("PostgreSQL can do it");
-        expected.assert_eq(&format!("{};\n", statement.sql.0));
-    }
-
-    #[test]
-    fn statements_are_the_golden_ones() {
-        let table = &table();
-        let filter = RecordFilter::Or(vec![
-            RecordFilter::Key {
-                key: "a".to_owned(),
-                test: Test::Compare(Comparison::Greater, Number::from(1)),
-            },
-            RecordFilter::Key {
-                key: "b".to_owned(),
-                test: Test::NotIn((0..20).map(|n| Scalar::Number(n.into())).collect()),
-            },
-            RecordFilter::And(vec![]),
-            RecordFilter::Document(DocumentTest::NotContains("x".to_owned())),
-        ]);
-        let keys = [Uuid::from_u128(1)];
-        let rows = Rows { keys: Some(&keys), filter: Some(&filter) };
-        let all = Rows { keys: None, filter: None };
-        let parts = RecordParts { document: true, metadata: true, uri: true, embedding: true };
-        let embedding = &Embedding::from(vec![1.0, 2.0]);
-        let changed = ChangedRow {
-            key: Uuid::from_u128(1),
-            text: None,
-            columns: vec![Some("7".to_owned())],
-            metadata: None,
-            uri: None,
-            embedding: Some(embedding),
-            is_escaped: false,
-        };
-        let plain = |sql: Sql| Ok(Statement { sql, binds: Vec::new(), most_bytes: None });
-        check(
-            plain(add_collection_columns(std::slice::from_ref(&table.name))),
-            &expect_file!["golden/add_collection_columns.sql"],
-        );
-        check(
-            plain(trusted(copy_collection_records(table))),
-            &expect_file!["golden/copy_collection_records.sql"],
-        );
-        check(plain(trusted(copy_in_positions(table))), &expect_file!["golden/copy_in_positions.sql"]);
-        check(
-            Ok(lock_collection_records(table, keys.to_vec())),
-            &expect_file!["golden/lock_collection_records.sql"],
-        );
-        check(
-            Ok(change_collection_records(table, &[changed])),
-            &expect_file!["golden/change_collection_records.sql"],
-        );
-        check(
-            list_collection_records(table, rows, parts, (Some(1), 2)),
-            &expect_file!["golden/list_collection_records.sql"],
-        );
-        check(
-            Ok(collection_records(table, keys.to_vec(), RecordParts::default())),
-            &expect_file!["golden/collection_records.sql"],
-        );
-        check(Ok(count_collection_records(table)), &expect_file!["golden/count_collection_records.sql"]);
-        check(
-            delete_collection_records(table, all, Some(1)),
-            &expect_file!["golden/delete_collection_records.sql"],
-        );
-        check(
-            nearest_collection_records(table, rows, (embedding, 5), Some(100)),
-            &expect_file!["golden/nearest_collection_records.sql"],
-        );
-        check(
-            nearest_records(table, None, (3, embedding, 5), parts, NearestBy::Exact),
-            &expect_file!["golden/nearest_records.sql"],
-        );
-        check(
-            nearest_records(table, Some(&filter), (0, embedding, 5), parts, NearestBy::ExactUpTo(9)),
-            &expect_file!["golden/nearest_records_up_to.sql"],
-        );
-        check(
-            nearest_records(table, None, (0, embedding, 5), parts, NearestBy::Index(Precision::Full)),
-            &expect_file!["golden/nearest_records_by_index.sql"],
-        );
-        check(Ok(collection_version(Uuid::nil())), &expect_file!["golden/collection_version.sql"]);
-        check(
-            nearest_collection_records_by_index(table, None, (embedding, 5), Precision::Half),
-            &expect_file!["golden/nearest_collection_records_by_index.sql"],
-        );
-    }
-}
+mod tests;

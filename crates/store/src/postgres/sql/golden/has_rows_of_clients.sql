@@ -1,0 +1,1 @@
+select exists (select from "odd ""name""" where migration_run is null);
