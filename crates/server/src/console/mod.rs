@@ -13,6 +13,7 @@
 
 mod assets;
 mod compare;
+mod diff;
 mod filters;
 mod first_steps;
 mod form;

@@ -22,18 +22,21 @@ pub(super) fn beginning(text: &str, characters: usize) -> (&str, bool) {
 
 /// A text of a record. Its direction is its own, and characters that are invisible or reorder others are named.
 pub(super) fn text(text: &str) -> Markup {
+    html! { bdi { (visible(text)) } }
+}
+
+/// A part of a text, inside an element with the direction of the whole.
+pub(super) fn visible(text: &str) -> Markup {
     let mut rest = text;
     html! {
-        bdi {
-            @while let Some(place) = rest.find(is_unseen) {
-                @let (before, after) = rest.split_at(place);
-                @let unseen = after.chars().next().unwrap_or_default();
-                (before)
-                span.unseen { "U+" (format!("{:04X}", u32::from(unseen))) }
-                @let () = rest = &after[unseen.len_utf8()..];
-            }
-            (rest)
+        @while let Some(place) = rest.find(is_unseen) {
+            @let (before, after) = rest.split_at(place);
+            @let unseen = after.chars().next().unwrap_or_default();
+            (before)
+            span.unseen { "U+" (format!("{:04X}", u32::from(unseen))) }
+            @let () = rest = &after[unseen.len_utf8()..];
         }
+        (rest)
     }
 }
 

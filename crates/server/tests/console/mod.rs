@@ -1,6 +1,7 @@
 //! The console's pages over real HTTP.
 
 mod access;
+mod compare;
 mod home;
 mod judged;
 mod judges;

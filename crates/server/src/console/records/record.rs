@@ -198,6 +198,9 @@ impl Page for RecordPage {
             div.actions {
                 a.button.quiet href=(page_link(self.service, "edit", &self.id)) { "Edit" }
                 a.button.quiet href=(page_link(self.service, "delete", &self.id)) { "Delete" }
+                @if self.service == Service::Query && view.has(Section::Compare) {
+                    a.button.quiet href=(link(&format!("{}/query", Section::Compare.path()), [("query_id", Some(self.id.as_str()))])) { "Answers and scores" }
+                }
                 @if self.service == Service::Evaluation {
                     @for section in [Section::Compare, Section::Judges].into_iter().filter(|section| view.has(*section)) {
                         a.button.quiet href=(link(&section.path(), [("evaluation_prompt_id", Some(self.id.as_str()))])) { (section.title()) " by this metric" }

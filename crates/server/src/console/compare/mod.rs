@@ -1,5 +1,7 @@
 //! Comparisons of models by the judges' results.
 
+mod query;
+
 use ::records::Service;
 use axum::{Router, extract::State, response::Response, routing::get};
 use judge::{
@@ -13,7 +15,7 @@ use store::postgres::ResultSelection;
 
 use super::{
     Section,
-    filters::Filters,
+    filters::{Filters, link},
     layout,
     measured::{interval, left_out, named, number},
     page::Page,
@@ -42,7 +44,9 @@ const PLOTTED: usize = 40;
 
 /// The page of comparisons.
 pub(crate) fn router() -> Router<Results> {
-    Router::new().route(&Section::Compare.path(), get(show))
+    Router::new()
+        .route(&Section::Compare.path(), get(show))
+        .route(&format!("{}/query", Section::Compare.path()), get(query::show))
 }
 
 /// What is compared, as it was given.
@@ -229,7 +233,7 @@ impl ComparePage {
             @if self.regressions.is_empty() { p.note { "On no query." } }
             @else {
                 div.scroll { table data-sortable {
-                    thead { tr { th scope="col" { "query" } th scope="col" { "metric" } th.number scope="col" { "A" } th.number scope="col" { "B" } th.number scope="col" { "difference" } } }
+                    thead { tr { th scope="col" { "query" } th scope="col" { "metric" } th.number scope="col" { "A" } th.number scope="col" { "B" } th.number scope="col" { "difference" } th scope="col" { "answers" } } }
                     tbody { @for one in &self.regressions { tr {
                         td { @match &one.query_id {
                             Some(id) => (record(view, Service::Query, id)),
@@ -238,11 +242,24 @@ impl ComparePage {
                         td { (named(one.evaluation_prompt_id.as_ref())) }
                         td.number { (number(Some(one.score_a))) } td.number { (number(Some(one.score_b))) }
                         td.number { (number(Some(one.difference))) }
+                        td { @if let Some(id) = &one.query_id { a href=(self.answers(id)) { "side by side" } } }
                     } } }
                 } }
                 p.note { "Up to " (MOST_REGRESSIONS) " queries, largest difference first." }
             }
         }
+    }
+
+    /// The page of the answers to a query.
+    fn answers(&self, query: &str) -> String {
+        let Compared { model_a, model_b, run_id, .. } = &self.filters;
+        let parameters = [
+            ("query_id", Some(query)),
+            ("model_a", model_a.as_deref()),
+            ("model_b", model_b.as_deref()),
+            ("run_id", run_id.as_deref()),
+        ];
+        link(&format!("{}/query", Section::Compare.path()), parameters)
     }
 
     fn scores(&self) -> Markup {
