@@ -261,6 +261,16 @@ mod tests {
     }
 
     #[test]
+    fn list_element_without_a_value_is_counted_and_the_others_are_kept() {
+        let mut fields = Fields::default();
+        for value in [ValueRef::Integer(1), ValueRef::Null, ValueRef::Integer(2)] {
+            fields.push_element(b"l", |cell| if cell == 1 { value } else { ValueRef::Null });
+        }
+        let list = MetadataValue::List(vec![MetadataValue::Int(1), MetadataValue::Int(2)]);
+        assert_eq!((fields.metadata.get("l"), fields.lost_values), (Some(&list), 1));
+    }
+
+    #[test]
     fn log_rows_merge_key_by_key() {
         check(
             &[

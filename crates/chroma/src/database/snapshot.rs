@@ -341,3 +341,23 @@ fn reject_super_journal(copy: &Path, original: &Path) -> Result<(), Error> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_pipes_that_took_the_place_of_a_file_are_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| folder.path().join(name));
+        fs::write(&file, "x").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR).expect("a pipe");
+        assert!(open(&file).is_ok());
+        assert_eq!(
+            open(&link).expect_err("a link").raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+        assert_eq!(open(&pipe).expect_err("a pipe").kind(), ErrorKind::InvalidInput);
+    }
+}
