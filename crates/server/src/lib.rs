@@ -25,7 +25,6 @@ mod minimum_rate;
 mod openapi;
 mod permit;
 mod process;
-mod query_key;
 mod readers;
 mod records;
 mod remote;

@@ -4,18 +4,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use ::records::Service;
-use judge::{
-    outcome::Outcome,
-    parse::Winner,
-    results::{DriftGathering, Gathering, JudgeVerdict, Judgement, Judgements},
-};
+use judge::results::{DriftGathering, Gathering, Judgements, query_keys, stored_judgement};
 use store::{
     postgres::{Database, ResultSelection, StoredJudgement},
     storage::MAX_ANSWER_BYTES,
 };
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{answer::ApiError, process::Process, query_key::QueryKey};
+use crate::{answer::ApiError, process::Process};
 
 /// Maximum concurrent computations. Each takes a core, which searches also need.
 const COMPUTATIONS: usize = 2;
@@ -36,10 +32,10 @@ impl Results {
     /// The selected results, and the number of results without a query.
     pub(crate) async fn gather(&self, selection: &ResultSelection) -> Result<(Gathering, u64), ApiError> {
         let (mut gathering, mut without_query) = (Gathering::default(), 0);
-        let add = |stored: StoredJudgement<'_>| match keys(&stored) {
+        let add = |stored: StoredJudgement<'_>| match query_keys(&stored) {
             // Beyond the limit checked below, nothing is kept.
             _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
-            [Some(key), _] | [None, Some(key)] => gathering.add(&judgement(&stored, &key.to_string())),
+            [Some(key), _] | [None, Some(key)] => gathering.add(&stored_judgement(&stored, &key.to_string())),
             [None, None] => without_query += 1,
         };
         let visited = self.database.visit_judgements(selection, add);
@@ -61,17 +57,17 @@ impl Results {
             if all.label_bytes() > MAX_ANSWER_BYTES {
                 return;
             }
-            let keys = keys(&stored).map(|key| key.map(|key| key.to_string()));
+            let keys = query_keys(&stored).map(|key| key.map(|key| key.to_string()));
             match &keys {
                 [Some(key), _] | [None, Some(key)] => {
-                    let judgement = judgement(&stored, key);
+                    let judgement = stored_judgement(&stored, key);
                     all.add(&judgement);
                     drift.add(&judgement, stored.at);
                 }
                 [None, None] => *without_query += 1,
             }
             for key in keys.iter().flatten().filter(|key| wanted.contains(*key)) {
-                of_wanted.add(&judgement(&stored, key));
+                of_wanted.add(&stored_judgement(&stored, key));
             }
         };
         let visited = self.database.visit_judgements(selection, add);
@@ -88,10 +84,10 @@ impl Results {
     ) -> Result<Gathering, ApiError> {
         let mut gathering = Gathering::default();
         let add = |stored: StoredJudgement<'_>| {
-            for key in keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
+            for key in query_keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
                 // Beyond the limit checked below, nothing is kept.
                 if gathering.label_bytes() <= MAX_ANSWER_BYTES && wanted.contains(&key) {
-                    gathering.add(&judgement(&stored, &key));
+                    gathering.add(&stored_judgement(&stored, &key));
                 }
             }
         };
@@ -141,36 +137,4 @@ pub(crate) fn check_size(bytes: usize) -> Result<(), ApiError> {
             {MAX_ANSWER_BYTES} bytes: narrow them by `theme`, `model_id`, `evaluation_prompt_id` or `run_id`"
     );
     Err(ApiError::invalid("theme", reason))
-}
-
-/// The keys of the query, its id first.
-fn keys<'r>(stored: &StoredJudgement<'r>) -> [Option<QueryKey<'r>>; 2] {
-    let digest = stored.query_digest.map(|digest| {
-        QueryKey::Digest(digest.try_into().expect("the statement cuts digests to their length"))
-    });
-    [stored.query_id.map(QueryKey::Id), digest]
-}
-
-fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> {
-    let verdict = match stored.comparison {
-        None => JudgeVerdict::Score {
-            score: Outcome::stored(stored.status, stored.score),
-            is_out_of_range: stored.is_out_of_range,
-        },
-        Some(comparison) => JudgeVerdict::Comparison {
-            opponent: comparison.opponent,
-            is_swapped: comparison.is_swapped,
-            winner: Outcome::stored(stored.status, comparison.winner.map(Winner::from)),
-        },
-    };
-    Judgement {
-        query,
-        model: stored.model_id,
-        theme: stored.theme,
-        metric: stored.evaluation_prompt_id,
-        judge: stored.judge_model,
-        run: stored.run_id,
-        repeat: stored.repeat,
-        verdict,
-    }
 }

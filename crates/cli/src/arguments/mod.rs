@@ -469,6 +469,24 @@ pub(crate) enum JudgeCommand {
     Parse(ParseArguments),
     /// Has models answer queries and judges score the answers, and stores both; can be interrupted and resumed
     Run(Box<RunArguments>),
+    /// Compares the verdicts of judges with the labels of people that are stored
+    Agreement(AgreementArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgreementArguments {
+    /// Only labels of this annotator
+    #[arg(long, value_name = "NAME")]
+    pub(crate) annotator: Option<String>,
+    /// Only judgements by this metric
+    #[arg(long, value_name = "ID")]
+    pub(crate) metric: Option<String>,
+    /// Only judgements of this judge
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) judge: Option<String>,
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

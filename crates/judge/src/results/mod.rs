@@ -17,6 +17,7 @@ mod judges;
 mod labels;
 mod pairs;
 mod scores;
+mod stored;
 
 pub use annotators::{AnnotatorsAgree, PersonLabel, PersonVerdict, annotators_agree};
 pub use calibration::{Calibration, CalibrationBin, calibration};
@@ -28,6 +29,7 @@ pub use judges::{JudgeSummary, summarize_judges};
 pub use labels::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree, scores_agree, winners_agree};
 pub use pairs::{PairSummary, summarize_pairs};
 pub use scores::{ScoreSummary, summarize_scores};
+pub use stored::{QueryKey, query_keys, stored_judgement, stored_labels};
 
 use crate::{rubric::panel::Combination, statistics::Bootstrap};
 

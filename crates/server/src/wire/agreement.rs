@@ -3,7 +3,7 @@
 use judge::{
     outcome::Counts,
     parse::Winner,
-    results::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree},
+    results::{QueryKey, ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree},
     statistics::Agreement,
 };
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use super::{
     results::ResultFilters,
     summaries::{PositionResponse, Repeats},
 };
-use crate::{answer::ApiError, query_key::QueryKey, request::Object};
+use crate::{answer::ApiError, request::Object};
 
 /// Selects labels that satisfy all given conditions.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -1,9 +1,6 @@
 //! Labels of people.
 
-use judge::{
-    parse::Winner,
-    results::{ScoreLabel, WinnerLabel},
-};
+use judge::results::{QueryKey, stored_labels};
 use records::timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +11,7 @@ use super::{
     Entries, Formulas, ItemStatus,
     agreement::{LabelledWinner, Labels},
 };
-use crate::{answer::ApiError, query_key::QueryKey, request::Object};
+use crate::{answer::ApiError, request::Object};
 
 /// Labels are stored under an id that follows from their content if they have none. Stored data depends on it: never
 /// change it.
@@ -210,15 +207,6 @@ impl From<LabelledWinner> for LabelWinner {
     }
 }
 
-/// The winner, as judges' winners are.
-pub(crate) fn winner_of(winner: LabelWinner) -> Winner {
-    match winner {
-        LabelWinner::A => Winner::A,
-        LabelWinner::B => Winner::B,
-        LabelWinner::Tie => Winner::Tie,
-    }
-}
-
 impl From<StoredLabel> for LabelResponse {
     fn from(label: StoredLabel) -> Self {
         let StoredLabel { id, annotator, query, metric, verdict, labelled_at } = label;
@@ -254,24 +242,8 @@ impl From<StoredLabel> for LabelResponse {
 impl Labels {
     /// Those that are stored, by kind; skipped ones are no labels.
     pub(crate) fn of_stored(stored: Vec<StoredLabel>) -> Self {
-        let mut sorted = Self::default();
-        for StoredLabel { query, metric, verdict, .. } in stored {
-            let query = match &query {
-                LabelledQuery::Id(id) => QueryKey::Id(id).to_string(),
-                LabelledQuery::Digest(digest) => QueryKey::Digest(*digest).to_string(),
-            };
-            match verdict {
-                LabelVerdict::Score { model, score: Some(score) } => {
-                    sorted.scores.push(ScoreLabel { query, metric, model, score });
-                }
-                LabelVerdict::Preference { first, second, winner: Some(winner) } => {
-                    let winner = winner_of(winner);
-                    sorted.winners.push(WinnerLabel { query, metric, first, second, winner });
-                }
-                LabelVerdict::Score { score: None, .. } | LabelVerdict::Preference { winner: None, .. } => {}
-            }
-        }
-        sorted
+        let (scores, winners) = stored_labels(stored);
+        Self { scores, winners }
     }
 }
 

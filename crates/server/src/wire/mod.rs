@@ -32,7 +32,7 @@ pub(crate) use evaluations::{
 };
 pub(crate) use labels::{
     LabelExportParameters, LabelFormat, LabelItemResponse, LabelResponse, NewLabel, NewLabels,
-    StoredLabelsResponse, WithdrawnLabel, winner_of,
+    StoredLabelsResponse, WithdrawnLabel,
 };
 pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,

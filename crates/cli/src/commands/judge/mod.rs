@@ -1,5 +1,6 @@
-//! `panopticon judge`: reading judges' answers, and runs.
+//! `panopticon judge`: reading judges' answers, runs, and agreement with people.
 
+mod agreement;
 mod parse;
 mod run;
 
@@ -17,6 +18,12 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     match command {
         JudgeCommand::Parse(arguments) => parse::run(&arguments),
+        JudgeCommand::Agreement(arguments) => {
+            tokio::select! {
+                done = agreement::run(configuration, arguments) => done,
+                () = signals.next() => Ok(ExitCode::Interrupted),
+            }
+        }
         JudgeCommand::Run(arguments) => run::run(configuration, *arguments, signals).await,
     }
 }

@@ -365,14 +365,15 @@ impl LabelPage {
     fn done(&self) -> Markup {
         let again = Chosen { skipped: true, ..self.filters.clone() };
         let Progress { labelled, skipped, is_all, .. } = self.progress;
-        let what = if labelled + skipped == 0 && is_all {
-            "There is nothing to label."
-        } else {
-            "Nothing is left to label."
+        let what = match (labelled + skipped, is_all) {
+            (0, true) => "There is nothing to label.",
+            (_, true) => "Nothing is left to label.",
+            (_, false) => "Nothing is left to label among the results that were looked through.",
         };
         layout::empty(
             what,
             html! {
+                @if !is_all { p { "There are more results: choose a metric, a theme or a run to see others." } }
                 p { "Answers to label are those of results that satisfy the filters. They come from runs: " a href=(Section::Runs.path()) { "Runs" } "." }
                 @if skipped > 0 && !self.filters.skipped { p { a href=(again.path()) { "Show skipped items again" } } }
             },

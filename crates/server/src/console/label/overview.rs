@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use judge::{
+    parse::Winner,
     results::{AnnotatorsAgree, PersonLabel, PersonVerdict, annotators_agree},
     statistics::{Bootstrap, Interval, LabelScale},
 };
@@ -23,7 +24,6 @@ use crate::{
     },
     handlers::summaries::MOST_LABELS,
     results::Results,
-    wire::winner_of,
 };
 
 /// Fewer than for other intervals: each sample goes through all items.
@@ -144,7 +144,7 @@ fn person_verdict(verdict: &LabelVerdict) -> Option<PersonVerdict> {
     match verdict {
         LabelVerdict::Score { score, .. } => score.map(PersonVerdict::Score),
         LabelVerdict::Preference { first, second, winner } => {
-            let winner = winner_of((*winner)?);
+            let winner = Winner::from((*winner)?);
             Some(PersonVerdict::Winner(if first > second { winner.swapped() } else { winner }))
         }
     }

@@ -16,9 +16,10 @@ use store::{
 use super::Kind;
 use crate::{answer::ApiError, results::Results};
 
-/// Results that are read at once, and how often at most: people label hundreds, not thousands.
-const PAGE: u32 = 2_000;
-const MOST_PAGES: usize = 10;
+/// Results that are read at once: few enough for a small answer, which waits for no large one.
+const PAGE: u32 = 1_000;
+/// How often at most: people label hundreds, not thousands.
+const MOST_PAGES: usize = 20;
 
 /// The items of an annotator.
 #[derive(Debug, Default)]
