@@ -11,12 +11,13 @@ use aide::{
         StatusCode,
     },
     swagger::Swagger,
+    transform::TransformOperation,
 };
 use axum::{Router, extract::Extension, response::Html};
 use schemars::json_schema;
 
 use crate::{
-    answer::ErrorEnvelope,
+    answer::{ChromaError, ErrorEnvelope},
     route_class::{ClassOf, RouteClass},
 };
 
@@ -29,6 +30,14 @@ const DESCRIPTION: &str = "Stores test prompts, evaluation metrics and model out
     meaning. \
 Routes under `/api/v1` return `{status, data, message, timestamp}`; the older ones without the prefix return only `data`. \
 Errors have this envelope on all routes. Times are in UTC.";
+
+const OF_CHROMA: &str =
+    "Chroma's API v2 for collections in PostgreSQL. Errors have the body `{error, message}`.";
+
+/// Adds a summary to the description of a route.
+pub(crate) fn summary(text: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| operation.summary(text)
+}
 
 /// The page that renders the document at the path `document`.
 pub(crate) fn page<S: Clone + Send + Sync + 'static>(
@@ -56,14 +65,25 @@ pub(crate) enum Key {
 }
 
 impl Description {
+    /// That of the services.
     pub(crate) fn begin(key: Key, class_of: ClassOf) -> Self {
+        let error = in_context(|context| context.schema.subschema_for::<ErrorEnvelope>());
+        Self::new(DESCRIPTION, error, key, class_of)
+    }
+
+    /// That of Chroma's API.
+    pub(crate) fn of_chroma(key: Key, class_of: ClassOf) -> Self {
+        let error = in_context(|context| context.schema.subschema_for::<ChromaError>());
+        Self::new(OF_CHROMA, error, key, class_of)
+    }
+
+    fn new(description: &str, error: schemars::Schema, key: Key, class_of: ClassOf) -> Self {
         let info = Info {
             title: "Panopticon".to_owned(),
-            description: Some(DESCRIPTION.to_owned()),
+            description: Some(description.to_owned()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Info::default()
         };
-        let error = in_context(|context| context.schema.subschema_for::<ErrorEnvelope>());
         Self { api: OpenApi { info, ..OpenApi::default() }, error, key, class_of }
     }
 
@@ -92,6 +112,7 @@ fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key, class_of: Cla
         let operations = [
             ("get", &mut item.get),
             ("post", &mut item.post),
+            ("put", &mut item.put),
             ("patch", &mut item.patch),
             ("delete", &mut item.delete),
         ];
@@ -148,6 +169,7 @@ fn complete_operation(
     if !variables.is_empty() {
         statuses.push((400, "The path is malformed."));
         let absence = match path.ends_with("/{theme}") || path.ends_with("/{metric_type}") {
+            _ if is_of_chroma(path) => "There is no such tenant, database or collection.",
             true => {
                 "The path has no category. To list records of the empty category, use the list with \
                 filters."
@@ -195,8 +217,19 @@ fn key_scheme() -> SecurityScheme {
     }
 }
 
+fn is_of_chroma(path: &str) -> bool {
+    path.starts_with("/api/v2")
+}
+
 /// The tag of a path.
 fn tag(path: &str) -> &str {
+    if is_of_chroma(path) {
+        let is_of = |part: &&str| path.contains(&format!("/{part}"));
+        return match path.contains("/{collection}/") {
+            true => "records",
+            false => ["collections", "databases", "tenants"].into_iter().find(is_of).unwrap_or("operation"),
+        };
+    }
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     match path.split('/').nth(1) {
         Some(

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use aide::{
-    axum::{
-        ApiRouter,
-        routing::{get_with, post_with},
-    },
-    transform::TransformOperation,
+use aide::axum::{
+    ApiRouter,
+    routing::{get_with, post_with},
 };
 use axum::Router;
 use judge::{engine::Judging, runs::Runs};
@@ -30,7 +27,7 @@ use crate::{
         summaries,
     },
     layers,
-    openapi::{self, Description, Key},
+    openapi::{self, Description, Key, summary},
     process::Process,
     records::Records,
     results::Results,
@@ -85,9 +82,12 @@ fn class_of_chroma(path: &str) -> RouteClass {
 
 /// Chroma's API at an address of its own.
 pub fn chroma(api: &ChromaApi, process: &Arc<Process>) -> Router {
-    let router = described(&[], vec![Probe::Collections(api.collections().clone())], process)
-        .merge(chroma_api::router(api, process))
-        .merge(chroma_api::first_version());
+    let mut description = Description::of_chroma(key(process), class_of_chroma);
+    let probes = vec![Probe::Collections(api.collections().clone())];
+    let operated = description.add(operation()).with_state(Operated::new(probes, process));
+    let router =
+        description.add(chroma_api::router(api, process)).merge(operated).layer(description.finish());
+    let router = router.merge(chroma_api::first_version());
     layers::around(router, layers::Bodies::Read, class_of_chroma, process)
 }
 
@@ -140,7 +140,7 @@ pub fn services(
     let router = router.merge(console.known_to(pages));
     let router = match chroma {
         Some(api) => {
-            let router = router.merge(chroma_api::router(api, process));
+            let router = router.merge(Router::from(chroma_api::router(api, process)));
             layers::around(router, layers::Bodies::Read, class_of_all, process)
         }
         None => layers::around(router, layers::Bodies::Read, class_of, process),
@@ -148,10 +148,13 @@ pub fn services(
     console.around(router)
 }
 
+fn key(process: &Process) -> Key {
+    if process.config.api_key.is_some() { Key::Needed } else { Key::None }
+}
+
 /// The routes of every address, with a document that also describes those of `services`.
 pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
-    let key = if process.config.api_key.is_some() { Key::Needed } else { Key::None };
-    let mut description = Description::begin(key, class_of);
+    let mut description = Description::begin(key(process), class_of);
     let router = description.add(operation()).with_state(Operated::new(probes, process));
     for service in services {
         match service {
@@ -377,8 +380,4 @@ fn operation() -> ApiRouter<Operated> {
             PAGE,
             get_with(openapi::page(DESCRIPTION), summary("Renders this OpenAPI document as a page")),
         )
-}
-
-fn summary(text: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
-    move |operation| operation.summary(text)
 }

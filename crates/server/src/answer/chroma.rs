@@ -1,12 +1,13 @@
 //! Errors in the form of Chroma's API.
 
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ApiError;
 
 /// The body of an error. Clients choose their exception by `error`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct ChromaError {
     pub(crate) error: &'static str,
     pub(crate) message: String,

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use axum::{extract::State, http::StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{
@@ -20,21 +21,24 @@ use super::{
 };
 
 /// The body that creates a collection.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Create {
     name: String,
     metadata: Option<Metadata>,
+    #[schemars(with = "Option<Map<String, Value>>")]
     configuration: Option<Configuration>,
+    #[schemars(with = "Option<Map<String, Value>>")]
     schema: Option<Schema>,
     #[serde(default)]
     get_or_create: bool,
 }
 
 /// The body that changes a collection.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Change {
     new_name: Option<String>,
     new_metadata: Option<MetadataUpdate>,
+    #[schemars(with = "Option<Map<String, Value>>")]
     new_configuration: Option<ConfigurationUpdate>,
 }
 
@@ -161,6 +165,29 @@ pub(super) async fn get_by_id(State(served): State<Served>, path: Path) -> Answe
         }
         found => Ok(Json(shown(&found?))),
     }
+}
+
+/// A collection by its resource name: that of its tenant, its database and its name.
+pub(super) async fn get_by_resource_name(State(served): State<Served>, path: Path) -> Answered<Json<Value>> {
+    let resource_name = &path.collection;
+    let parts: Vec<&str> = resource_name.split(':').collect();
+    let &[tenant, database, name] = parts.as_slice() else { return Err(malformed_resource_name()) };
+    if parts.contains(&"") {
+        return Err(malformed_resource_name());
+    }
+    let store = served.api.collections.database();
+    let found = match store.tenant_with_resource_name(tenant).await? {
+        Some(tenant) => store.collection_named(&tenant, database, name).await?,
+        None => None,
+    };
+    let not_found = || Refusal::not_found(format!("Collection [{resource_name}] does not exist"));
+    found.map(|collection| Json(shown(&collection))).ok_or_else(not_found)
+}
+
+fn malformed_resource_name() -> Refusal {
+    Refusal::invalid(
+        "Validation error: crn: CRN must be in the format <tenant_resource_name>:<database_name>:<collection_name> with non-empty parts",
+    )
 }
 
 /// The collection with the id of the path.

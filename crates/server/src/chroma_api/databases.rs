@@ -1,6 +1,7 @@
 //! Tenants and databases.
 
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::postgres::collections::{CollectionDatabase, CollectionError};
@@ -14,18 +15,18 @@ use super::{
 };
 
 /// The body that creates a tenant or a database.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Named {
     name: String,
 }
 
 /// The body that changes a tenant.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct TenantUpdate {
     resource_name: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(super) struct DatabaseResponse {
     id: String,
     name: String,

@@ -1,5 +1,6 @@
 //! Errors of handlers.
 
+use aide::OperationOutput;
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -82,6 +83,11 @@ impl From<CollectionError> for Refusal {
             }
         }
     }
+}
+
+/// `crate::openapi` documents the errors of all routes.
+impl OperationOutput for Refusal {
+    type Inner = ();
 }
 
 impl IntoResponse for Refusal {

@@ -1,10 +1,17 @@
 //! Bodies, paths and query strings, with the errors that Chroma gives.
 
+use aide::{
+    OperationInput,
+    generate::GenContext,
+    openapi::{MediaType, Operation, RequestBody, SchemaObject},
+    operation::{ParamLocation, add_parameters, parameters_from_schema, set_body},
+};
 use axum::{
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{StatusCode, header, request::Parts},
 };
+use schemars::JsonSchema;
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -72,8 +79,21 @@ fn is_json(request: &Request) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
+impl<T: JsonSchema> OperationInput for Body<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let schema = SchemaObject {
+            json_schema: context.schema.subschema_for::<T>(),
+            external_docs: None,
+            example: None,
+        };
+        let media_type = MediaType { schema: Some(schema), ..MediaType::default() };
+        let content = [("application/json".to_owned(), media_type)].into_iter().collect();
+        set_body(context, operation, RequestBody { content, required: true, ..RequestBody::default() });
+    }
+}
+
 /// `limit` and `offset` of the query string.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct Page {
     pub(super) limit: Option<u32>,
     pub(super) offset: Option<u32>,
@@ -99,6 +119,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
             })?);
         }
         Ok(page)
+    }
+}
+
+impl OperationInput for Page {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let schema = context.schema.subschema_for::<Self>();
+        let parameters = parameters_from_schema(context, schema, ParamLocation::Query);
+        add_parameters(context, operation, parameters);
     }
 }
 
@@ -130,6 +158,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
         Ok(path)
     }
 }
+
+/// `crate::openapi` documents the segments.
+impl OperationInput for Path {}
 
 impl Path {
     /// The id of the collection, for routes that take no name.

@@ -2,16 +2,17 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Number, Value};
 
 /// Metadata as clients write them: texts, integers of 64 bits, floats, truth values, and lists of one of these types.
 /// Integers beyond 64 bits become floats, as do those of a list with floats.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 pub(super) struct Metadata(pub(super) Map<String, Value>);
 
 /// The same, where null removes a key.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
 pub(super) struct MetadataUpdate(pub(super) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Metadata {

@@ -1,9 +1,10 @@
 //! The bodies of requests about records.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use records::Embedding;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, SeqAccess, Visitor},
@@ -13,7 +14,7 @@ use serde_json::Value;
 use super::metadata::{Metadata, MetadataUpdate};
 
 /// A body of `add`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Add {
     pub(super) ids: Vec<String>,
     pub(super) embeddings: Vectors,
@@ -23,7 +24,7 @@ pub(super) struct Add {
 }
 
 /// A body of `upsert`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Upsert {
     pub(super) ids: Vec<String>,
     pub(super) embeddings: Vectors,
@@ -33,7 +34,7 @@ pub(super) struct Upsert {
 }
 
 /// A body of `update`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Update {
     pub(super) ids: Vec<String>,
     pub(super) embeddings: Option<OptionalVectors>,
@@ -43,7 +44,7 @@ pub(super) struct Update {
 }
 
 /// A body of `get`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Get {
     pub(super) ids: Option<Vec<String>>,
     pub(super) r#where: Option<Value>,
@@ -55,7 +56,7 @@ pub(super) struct Get {
 }
 
 /// A body of `query`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Query {
     pub(super) query_embeddings: Vec<Numbers>,
     pub(super) n_results: Option<u32>,
@@ -67,7 +68,7 @@ pub(super) struct Query {
 }
 
 /// A body of `delete`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Delete {
     pub(super) ids: Option<Vec<String>>,
     pub(super) r#where: Option<Value>,
@@ -76,7 +77,7 @@ pub(super) struct Delete {
 }
 
 /// A part of records in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Include {
     Distances,
@@ -141,6 +142,46 @@ impl<'de> Deserialize<'de> for Numbers {
             Vector { components: Ok(components), is_encoded: false } => Ok(Self(components)),
             Vector { .. } => Err(de::Error::custom("invalid type: string, expected a sequence")),
         }
+    }
+}
+
+/// The schema of a vector.
+fn vector_schema() -> Schema {
+    json_schema!({
+        "oneOf": [
+            { "type": "array", "items": { "type": "number" } },
+            { "type": "string", "description": "Base64 of little-endian numbers of 32 bits." },
+        ]
+    })
+}
+
+impl JsonSchema for Vectors {
+    fn schema_name() -> Cow<'static, str> {
+        "Vectors".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": vector_schema() })
+    }
+}
+
+impl JsonSchema for OptionalVectors {
+    fn schema_name() -> Cow<'static, str> {
+        "OptionalVectors".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "anyOf": [vector_schema(), { "type": "null" }] } })
+    }
+}
+
+impl JsonSchema for Numbers {
+    fn schema_name() -> Cow<'static, str> {
+        "Numbers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "type": "number" } })
     }
 }
 

@@ -334,3 +334,60 @@ async fn change_replaces_metadata_and_null_leaves_a_key_out() {
     let answer = api.send(Method::PUT, &path, Some(json!({"new_metadata": {}}))).await;
     assert!(error(&answer, 400).1.contains("cannot be empty"));
 }
+
+#[tokio::test]
+async fn collection_is_found_by_the_resource_name_of_its_tenant() {
+    let api = Api::start().await;
+    let path = api.collection(json!({"name": "docs"})).await;
+    let crn = |crn: &str| format!("/api/v2/collections/{crn}");
+    let unknown = api.get(&crn("named:default_database:docs")).await;
+    let expected = "Collection [named:default_database:docs] does not exist";
+    assert_eq!(error(&unknown, 404), ("NotFoundError".to_owned(), expected.to_owned()));
+    let patch = Some(json!({"resource_name": "named"}));
+    assert_eq!(api.send(Method::PATCH, "/api/v2/tenants/default_tenant", patch).await.status, 200);
+    let found = api.get(&crn("named:default_database:docs")).await;
+    assert!(found.status == 200 && path.ends_with(found.json()["id"].as_str().expect("an id")), "{found:?}");
+    for other in ["named:default_database:other", "named:other:docs", "default_tenant:default_database:docs"]
+    {
+        assert_eq!(api.get(&crn(other)).await.status, 404, "{other}");
+    }
+    for wrong in ["docs", "a:b", "a:b:c:d", "a::c", "::", ":a:b"] {
+        let (kind, message) = error(&api.get(&crn(wrong)).await, 400);
+        assert_eq!(kind, "InvalidArgumentError");
+        assert!(message.starts_with("Validation error: crn: CRN must be in the format"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn document_describes_every_route_of_chroma() {
+    let api = Api::start().await;
+    let document = api.get("/openapi.json").await.json();
+    let paths = document["paths"].as_object().expect("it has paths");
+    let mut routes: Vec<String> = Vec::new();
+    for (path, methods) in paths.iter().filter(|(path, _)| path.starts_with("/api/v2")) {
+        for (method, operation) in methods.as_object().expect("methods") {
+            routes.push(format!("{method} {path}"));
+            let variables = path.matches('{').count();
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            assert_eq!(parameters.filter(|one| one["in"] == "path").count(), variables, "{method} {path}");
+            // A route that is described is there.
+            let sent = path.replace(['{', '}'], "");
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            let answer = api.send(method, &sent, None).await;
+            assert!(answer.status != 405 && (answer.status != 404 || !answer.text.is_empty()), "{answer:?}");
+        }
+    }
+    routes.sort_unstable();
+    let collection = "/api/v2/tenants/{tenant}/databases/{database}/collections/{collection}";
+    for route in ["add", "update", "upsert", "get", "query", "delete", "search", "fork"] {
+        assert!(routes.contains(&format!("post {collection}/{route}")), "{route}: {routes:?}");
+    }
+    assert_eq!(routes.len(), 36, "{routes:?}");
+    let body = &document["paths"][format!("{collection}/query")]["post"]["requestBody"];
+    let schema = &body["content"]["application/json"]["schema"]["$ref"];
+    let name = schema.as_str().and_then(|path| path.rsplit('/').next()).expect("a name");
+    let required = &document["components"]["schemas"][name]["required"];
+    assert_eq!(required, &json!(["query_embeddings"]));
+    let page = api.get("/docs").await;
+    assert!(page.status == 200 && page.text.contains("/openapi.json"), "{page:?}");
+}

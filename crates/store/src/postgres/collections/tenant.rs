@@ -60,6 +60,23 @@ impl Database {
             .map_err(failing("read a tenant"))
     }
 
+    /// The name of the tenant with this resource name, of the oldest if there are several.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tenant_with_resource_name(
+        &self,
+        resource_name: &str,
+    ) -> Result<Option<String>, CollectionError> {
+        sqlx::query_scalar!(
+            "select name from chroma_tenants where resource_name = $1 order by created_at, name limit 1",
+            resource_name
+        )
+        .fetch_optional(self)
+        .await
+        .map_err(failing("read a tenant"))
+    }
+
     /// Sets the resource name of a tenant that has none; does nothing if there is no such tenant.
     ///
     /// # Errors
