@@ -9,7 +9,7 @@ use axum::{
 };
 use maud::{Markup, html};
 
-use super::text;
+use super::{layout, text};
 use crate::{
     answer::ApiError,
     handlers::runs::Events,
@@ -28,7 +28,7 @@ pub(super) fn jobs(jobs: &[JobState], path: &str) -> Markup {
         div #live.live data-events=[events] aria-live="polite" {
             @if !jobs.is_empty() {
                 h2 { "Jobs" }
-                @if is_live { p.note { "Without JavaScript, reload the page to see the progress." } }
+                @if is_live { p.note { (layout::RELOAD) } }
                 ul.jobs { @for job in jobs { (one(job)) } }
                 p.note { "Started on this console since the server began; commands and other processes are not shown." }
             }

@@ -5,6 +5,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::{SIGN_OUT, assets, section::Section, view::View};
 
+/// What a page says that shows the progress of something.
+pub(super) const RELOAD: &str = "Without JavaScript, reload the page to see the progress.";
+
 /// The page around `body`.
 pub(super) fn frame(view: &View, current: Section, (title, body): (&str, Markup)) -> Markup {
     html! {

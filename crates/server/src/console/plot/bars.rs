@@ -9,7 +9,7 @@ const ROW: f64 = 22.0;
 /// Where bars begin, and the space for their numbers.
 const LABELS: f64 = 200.0;
 const COUNTS: f64 = 80.0;
-const LABEL_CHARACTERS: usize = 28;
+const LABEL_CHARACTERS: usize = 23;
 
 /// A bar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(in super::super) fn bars((title, unit): (&str, &str), bars: &[Bar]) -> Marku
     let length = |count: u64| count as f64 / most as f64 * (WIDTH - LABELS - COUNTS);
     html! {
         figure {
-            svg.bars viewBox={ "0 0 " (WIDTH) " " (height) } role="img" {
+            svg.bars viewBox={ "0 0 " (WIDTH) " " (height) } role="group" aria-label=(title) {
                 title { (title) }
                 desc { (bars.len()) " bars, the longest of " (most) " " (unit) }
                 @for (place, bar) in bars.iter().enumerate() {

@@ -9,7 +9,7 @@ const ROW: f64 = 24.0;
 /// Where the axis begins and ends.
 const LEFT: f64 = 230.0;
 const RIGHT: f64 = 630.0;
-const LABEL_CHARACTERS: usize = 32;
+const LABEL_CHARACTERS: usize = 27;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ const LEFT: f64 = 160.0;
 const TOP: f64 = 24.0;
 const CELL: f64 = 84.0;
 const ROW: f64 = 26.0;
-const LABEL_CHARACTERS: usize = 22;
+const LABEL_CHARACTERS: usize = 18;
 const COLUMN_CHARACTERS: usize = 12;
 /// Rows and columns at most: more are unreadable.
 pub(in super::super) const MOST: usize = 12;

@@ -152,7 +152,7 @@ impl Page for NewRunPage {
                     textarea name="evaluation_prompt_ids" required spellcheck="false" { "\n" @if let Some(ids) = evaluation_prompt_ids { (ids) } }
                 }
                 @if view.has(Section::Metrics) { p.note { "The ids are on the pages of " a href=(Section::Metrics.path()) { "Metrics" } "." } }
-                label { "theme of the queries (all if empty)" input name="theme" value=[theme.as_ref()]; }
+                label { "theme of the queries" input name="theme" required value=[theme.as_ref()]; }
                 label { "queries at most" input name="limit" inputmode="numeric" placeholder=(DEFAULT_LIMIT); }
                 label { "answers are"
                     select name="mode" {

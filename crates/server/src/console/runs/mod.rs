@@ -369,6 +369,7 @@ impl Page for RunPage {
                     @if run.is_running() { ", " (text::counted(run.workers, "worker")) }
                     @if let Some(reason) = &run.stop_reason { ": " (text::text(reason)) }
                 }
+                @if run.is_running() { p.note { (layout::RELOAD) } }
                 @for problem in &run.problems { p.problem { (text::text(problem)) } }
                 (self.counts())
                 (self.actions(view))
