@@ -2,6 +2,7 @@
 
 mod aging;
 mod backup;
+mod browser;
 mod collections;
 mod compatibility;
 mod configuration;

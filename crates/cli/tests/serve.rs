@@ -71,7 +71,7 @@ impl Serving {
         Self { child, ports, ready, stderr, _folder: folder }
     }
 
-    fn url(&self, role: &str) -> String {
+    pub(crate) fn url(&self, role: &str) -> String {
         format!("http://127.0.0.1:{}", self.ports[role])
     }
 

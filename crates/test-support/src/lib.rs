@@ -3,12 +3,13 @@
 //! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, with
 //! [`PgBouncer`] or [`CuttingProxy`] in front of it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`],
 //! [`sample`], [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model
-//! provider with scripted failures; [`SmallModel`], a provider with a real model; [`shared_lines`] for real texts and
+//! provider with scripted failures; [`SmallModel`], a provider with a real model; [`Chromium`], a browser; [`shared_lines`] for real texts and
 //! judgements; [`Shape`] for golden files of names.
 
 mod chroma_directory;
 mod chroma_server;
 pub mod chroma_writer;
+mod chromium;
 mod cutting_proxy;
 mod database;
 mod dripping;
@@ -29,6 +30,7 @@ mod three_services;
 pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::{ChromaServer, chroma_program};
 pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, generated_records};
+pub use chromium::{Chromium, PageScripts, Tab, axe_core};
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::{Template, TestDatabase};
 pub use dripping::DrippingServer;
