@@ -260,6 +260,9 @@ pub(crate) async fn begin<'p>(
     let mut new_jobs: Vec<(&Table, &mut Job)> = Vec::new();
     for prepared in prepared {
         if prepared.is_resumed {
+            if !prepared.has_table {
+                database.restore_table(&prepared.table).await?;
+            }
             database.take_over_job(&prepared.job).await?;
         } else if prepared.has_changes() {
             new_jobs.push((&prepared.table, &mut prepared.job));

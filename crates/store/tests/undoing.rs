@@ -1,5 +1,7 @@
 //! Undoing a run removes its inserted rows, restores changed and deleted ones, and changes nothing else.
 
+use std::time::Duration;
+
 use records::Service;
 use store::postgres::{
     Database, Table,
@@ -63,4 +65,39 @@ async fn table_created_by_a_run_is_dropped() {
     let undone = undo(&database, &table, &job, &[]).await;
     assert!(undone.table_dropped);
     assert!(database.check_table(&table).await.is_err());
+}
+
+#[tokio::test]
+async fn database_in_which_a_client_creates_a_collection_meanwhile_is_kept() {
+    let (test_database, database) = prepared().await;
+    let run = Uuid::from_u128(7);
+    test_database
+        .execute(&format!(
+            "insert into chroma_databases (id, tenant, name, created_at, migration_run)
+            values (gen_random_uuid(), 'default_tenant', 'carried', now(), '{run}')"
+        ))
+        .await;
+    // As the server creates a collection.
+    let mut client = test_database.connection().await;
+    sqlx::raw_sql(
+        "begin;
+        select id from chroma_databases where name = 'carried' for key share;
+        insert into chroma_collections (id, database_id, name, space, created_at)
+            select gen_random_uuid(), id, 'new', 'l2', now() from chroma_databases where name = 'carried'",
+    )
+    .execute(&mut client)
+    .await
+    .expect("the statements run");
+    let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
+    let waiting = "select count(*)::text from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    // PostgreSQL gives no notification of waits.
+    while test_database.texts(waiting).await != ["1"] {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sqlx::raw_sql("commit").execute(&mut client).await.expect("the statement runs");
+    let undone = undone.await.expect("no panic").expect("it is undone");
+    assert_eq!(undone.databases, []);
+    let left = test_database.texts("select name from chroma_databases where name = 'carried'").await;
+    assert_eq!(left, ["carried"]);
 }

@@ -14,6 +14,7 @@ use store::{
     postgres::{Database, Presence, Table, collections::Registered},
 };
 use test_support::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter};
+use uuid::Uuid;
 
 use super::{Api, DEFAULT};
 
@@ -75,6 +76,11 @@ impl Api {
         let observer = silent();
         let compared = verify_collections(&database, whole(folder, target), options, &observer);
         Box::pin(compared).await.expect("it compares")
+    }
+
+    async fn undone(&self, run: Uuid) {
+        let undone = undo(&self.database().await, run, EditedRows::Keep).await.expect("it is undone");
+        assert!(undone.is_complete(), "{undone:?}");
     }
 
     /// The path of a collection.
@@ -177,10 +183,68 @@ async fn collection_whose_records_clients_added_stays_where_they_are() {
     api.done(&format!("{docs}/add"), json!({"ids": ["own"], "embeddings": [[1, 2, 3]]})).await;
     let report = api.migrate(full.path(), shared(), &options).await;
     let reason = report.collections[0].registered.as_ref().and_then(|registered| registered.reason());
-    assert_eq!(reason, Some("clients have added records here, which are in another table"));
+    assert_eq!(reason, Some(IN_ANOTHER_TABLE));
     assert_eq!(api.ids(&docs, json!({})).await, json!(["own"]));
     assert_eq!(api.rows("chunks").await, "5", "they were copied nevertheless");
 }
+
+#[tokio::test]
+async fn copy_in_another_table_hides_nothing_of_what_clients_have_changed() {
+    let api = Api::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    directory(folder.path(), &[("docs", 5, 3)]);
+    let options = MigrateOptions::default();
+    let first = api.migrate(folder.path(), Target::OwnTables, &options).await.run_id;
+    let docs = api.named("docs").await;
+    api.done(&format!("{docs}/update"), json!({"ids": ["0"], "documents": ["edited"]})).await;
+    api.done(&format!("{docs}/delete"), json!({"ids": ["1"]})).await;
+    let seen = async || api.done(&format!("{docs}/get"), json!({"include": ["documents"]})).await;
+    let before = seen().await;
+    let trial = api.migrate(folder.path(), shared(), &options).await;
+    let reason = trial.collections[0].registered.as_ref().and_then(|registered| registered.reason());
+    assert_eq!((reason, seen().await), (Some(IN_ANOTHER_TABLE), before.clone()));
+    api.undone(trial.run_id).await;
+    assert_eq!(seen().await, before, "the trial is undone, and nothing else");
+
+    // Without the first, clients see the second.
+    undo(&api.database().await, first, EditedRows::Overwrite).await.expect("it is undone");
+    api.migrate(folder.path(), shared(), &options).await;
+    let docs = api.named("docs").await;
+    assert_eq!((api.count(&docs).await, api.rows("chunks").await), (json!(5), "5".to_owned()));
+}
+
+#[tokio::test]
+async fn interrupted_run_is_completed_after_a_client_has_deleted_its_collection() {
+    for options in [MigrateOptions::default(), overwriting()] {
+        let api = Api::start().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        directory(folder.path(), &[("docs", 5, 3), ("others", 2, 3)]);
+        api.migrate(folder.path(), Target::OwnTables, &MigrateOptions::default()).await;
+        // As a killed run leaves them.
+        for table in ["migration_jobs", "migration_groups"] {
+            api.test_database.execute(&format!("update {table} set status = 'copying'")).await;
+        }
+        let docs = format!("{DEFAULT}/collections/docs");
+        assert_eq!(api.send(Method::DELETE, &docs, None).await.status, 200);
+        let report = api.migrate(folder.path(), Target::OwnTables, &options).await;
+        assert!(report.is_resumed);
+        let others = api.named("others").await;
+        assert_eq!(api.count(&others).await, json!(2));
+        if options.edited_rows == EditedRows::Keep {
+            let deleted: Vec<&str> = conflicts(&report).into_iter().map(|(_, reason)| reason).collect();
+            assert_eq!((deleted, api.get(&docs).await.status), (vec!["deleted_here"; 5], 404));
+        } else {
+            assert_eq!(outcomes(&report), [Outcome::Verified; 2]);
+            let docs = api.named("docs").await;
+            assert_eq!(api.count(&docs).await, json!(5));
+        }
+        let again = api.migrate(folder.path(), Target::OwnTables, &MigrateOptions::default()).await;
+        assert!(!again.is_resumed, "it is complete");
+    }
+}
+
+/// What a run says of a collection that clients see elsewhere.
+const IN_ANOTHER_TABLE: &str = "clients see it in another table: undo the run that filled that one first";
 
 /// The conflicts of the first collection: ids and reasons.
 fn conflicts(report: &Report) -> Vec<(String, &'static str)> {
@@ -235,8 +299,7 @@ async fn records_that_clients_deleted_are_not_restored_by_the_next_migration() {
         // What an undone run wrote is copied again.
         api.done(&delete, json!({"ids": ["3"]})).await;
         for run in [restored.run_id, run] {
-            let undone = undo(&api.database().await, run, EditedRows::Keep).await.expect("it is undone");
-            assert!(undone.is_complete(), "{undone:?}");
+            api.undone(run).await;
         }
         let again = api.migrate(first.path(), target.clone(), &options).await;
         assert!(conflicts(&again).iter().all(|(_, reason)| *reason == "born_in_postgresql"), "{again:?}");
@@ -291,8 +354,7 @@ async fn collections_that_clients_deleted_are_not_restored_by_the_next_migration
         // A run whose collection was deleted here can be undone, and is copied again.
         delete_both().await;
         for run in [restored.run_id, first.run_id] {
-            let undone = undo(&api.database().await, run, EditedRows::Keep).await.expect("it is undone");
-            assert!(undone.is_complete(), "{undone:?}");
+            api.undone(run).await;
         }
         let again = api.migrate(folder.path(), target.clone(), &options).await;
         assert_eq!(outcomes(&again), all, "{again:?}");

@@ -98,37 +98,34 @@ impl Database {
         jobs: &mut [(&Table, &mut Job)],
         group: Option<&Group>,
     ) -> Result<(), Error> {
-        let has_service = jobs.iter().any(|(table, _)| is_service(table));
-        let migrators: &[&Migrator] = if has_service { &[&SERVICES, &BOOKKEEPING] } else { &[&BOOKKEEPING] };
-        let mut transaction = self.begin_schema_change(migrators).await?;
-        prepare(&mut transaction, migrators).await?;
+        let mut transaction = self.begin_tables(jobs.iter().any(|(table, _)| is_service(table))).await?;
         if let Some(group) = group {
             groups::add_jobs(&mut transaction, group, jobs).await?;
         }
         for (table, job) in jobs {
-            match check_table(&mut transaction, table, Access::Write).await? {
-                TableState::Absent => {
-                    let statement = sql::create_table(table);
-                    execute(&mut transaction, statement, "create the table").await?;
-                    let statement = sql::keep_vectors_in_rows(table);
-                    execute(&mut transaction, statement, "set where vectors are kept").await?;
-                    if let Some(shared) = &table.shared {
-                        sqlx::raw_sql(sql::index_collections(table, &shared.column))
-                            .execute(&mut *transaction)
-                            .await
-                            .during("index the collections of the table")?;
-                    }
-                    job.created_table = true;
-                }
-                TableState::WithoutBookkeeping => {
-                    let statement = sql::add_bookkeeping_columns(table);
-                    execute(&mut transaction, statement, "add columns to the table").await?;
-                }
-                TableState::Ready => {}
-            }
+            job.created_table = make_ready(&mut transaction, table).await?;
             jobs::add(&mut transaction, job).await?;
         }
         transaction.commit().await.during("commit the schema")
+    }
+
+    /// Creates the table of an unfinished migration again if it is gone, as after a Chroma client has deleted the
+    /// collection.
+    ///
+    /// # Errors
+    /// As for [`prepare_schema`](Self::prepare_schema).
+    pub async fn restore_table(&self, table: &Table) -> Result<(), Error> {
+        let mut transaction = self.begin_tables(is_service(table)).await?;
+        make_ready(&mut transaction, table).await?;
+        transaction.commit().await.during("commit the schema")
+    }
+
+    /// Begins to create tables, with what they need: the services' schema if one of them is theirs.
+    async fn begin_tables(&self, has_service: bool) -> Result<Transaction, Error> {
+        let migrators: &[&Migrator] = if has_service { &[&SERVICES, &BOOKKEEPING] } else { &[&BOOKKEEPING] };
+        let mut transaction = self.begin_schema_change(migrators).await?;
+        prepare(&mut transaction, migrators).await?;
+        Ok(transaction)
     }
 
     /// Checks the server and the extension without changing anything.
@@ -224,6 +221,30 @@ impl Database {
         let found = pgvector_version(connection).await?.expect("the extension was created above");
         check_pgvector(&found)
     }
+}
+
+/// Creates the table or its columns for migrations, where they are missing. Returns whether it created the table.
+async fn make_ready(transaction: &mut Transaction, table: &Table) -> Result<bool, Error> {
+    let state = check_table(transaction, table, Access::Write).await?;
+    match state {
+        TableState::Absent => {
+            execute(transaction, sql::create_table(table), "create the table").await?;
+            let statement = sql::keep_vectors_in_rows(table);
+            execute(transaction, statement, "set where vectors are kept").await?;
+            if let Some(shared) = &table.shared {
+                sqlx::raw_sql(sql::index_collections(table, &shared.column))
+                    .execute(&mut **transaction)
+                    .await
+                    .during("index the collections of the table")?;
+            }
+        }
+        TableState::WithoutBookkeeping => {
+            let statement = sql::add_bookkeeping_columns(table);
+            execute(transaction, statement, "add columns to the table").await?;
+        }
+        TableState::Ready => {}
+    }
+    Ok(state == TableState::Absent)
 }
 
 /// Whether `table` belongs to a service.

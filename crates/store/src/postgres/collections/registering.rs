@@ -255,6 +255,14 @@ impl Database {
             .fetch_all(on(connection))
             .await
             .during(OPERATION)?;
+            // A client that creates a collection locks its database. What it has created is seen only by a later statement.
+            sqlx::query!(
+                "select id from chroma_databases where migration_run = any($1) order by id for update",
+                runs
+            )
+            .fetch_all(on(connection))
+            .await
+            .during(OPERATION)?;
             let databases = sqlx::query!(
                 r#"
                 delete from chroma_databases d

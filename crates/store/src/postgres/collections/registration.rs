@@ -18,7 +18,7 @@ use crate::{
         jobs::now,
         relations::has_table,
         sql::{
-            collections::{add_collection_columns, has_rows_of_clients, has_rows_of_others},
+            collections::{add_collection_columns, has_rows_of_others},
             statement::Statement,
         },
         unnamed::on,
@@ -115,7 +115,6 @@ pub(super) struct Row {
     configuration: Option<String>,
     schema: Option<String>,
     pub(super) table_name: Option<String>,
-    definition: Option<String>,
     migration_digest: Option<Vec<u8>>,
 }
 
@@ -156,12 +155,6 @@ fn digest(texts: [&str; 4], optional: [Option<&str>; 2]) -> Vec<u8> {
 }
 
 impl Row {
-    /// The table with its records.
-    fn table(&self) -> Option<Table> {
-        let definition = serde_json::from_str(self.definition.as_ref()?).ok()?;
-        Table::of_collection(self.id, self.table_name.clone()?, &definition)
-    }
-
     /// The parts in which the source differs.
     pub(super) fn differences(&self, source: &Registration) -> Vec<&'static str> {
         let json = |text: &Option<String>| {
@@ -317,19 +310,18 @@ pub(super) async fn mixed(
     Ok(mixed.into_iter().map(|row| row.id).collect())
 }
 
-/// Why the rows of `collection` in its table cannot be all that clients see of it, if so; `row` is what the registry has,
-/// with another table or none.
+/// Why clients cannot see the rows of `collection` in its table, if so; `row` is what the registry has, with another table
+/// or none. What clients have added, changed or deleted is only in the table that they see.
 pub(super) async fn table_conflict(
     connection: &mut PgConnection,
     collection: &Registration,
     row: Option<&Row>,
 ) -> Result<Option<&'static str>, Error> {
     let Some(table) = &collection.table else { return Ok(None) };
-    if let Some(current) = row.and_then(Row::table)
-        && has_table(connection, &current.name).await.during(OPERATION)?
-        && exists(connection, has_rows_of_clients(&current)).await?
+    if let Some(current) = row.and_then(|row| row.table_name.as_deref())
+        && has_table(connection, current).await.during(OPERATION)?
     {
-        return Ok(Some("clients have added records here, which are in another table"));
+        return Ok(Some("clients see it in another table: undo the run that filled that one first"));
     }
     if table.shared.is_none() {
         return Ok(None);
@@ -359,7 +351,7 @@ pub(super) async fn known(
         Row,
         r#"
         select c.id, d.tenant, d.name as database, c.name, space, dimension, metadata, configuration, schema, table_name,
-            definition, c.migration_digest
+            c.migration_digest
         from chroma_collections c
         join chroma_databases d on d.id = c.database_id
         where c.id = any($1)

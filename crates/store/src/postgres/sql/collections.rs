@@ -250,24 +250,12 @@ pub(crate) fn count_collection_records(table: &Table) -> Statement {
     statement(format!("select count(*)\nfrom {}{filter}", quoted(&table.name)), binds)
 }
 
-/// Whether the collection has rows that no migration has written.
-pub(crate) fn has_rows_of_clients(table: &Table) -> Statement {
-    let mut binds = Binds::default();
-    let rows = rows_without_run(table, &mut binds);
-    statement(format!("select exists (select {rows})"), binds)
-}
-
-/// The keys of these rows.
+/// The keys of the collection's rows that no migration has written.
 pub(crate) fn rows_of_clients(table: &Table) -> Statement {
     let mut binds = Binds::default();
-    let rows = rows_without_run(table, &mut binds);
-    statement(format!("select id {rows}"), binds)
-}
-
-fn rows_without_run(table: &Table, binds: &mut Binds) -> String {
-    let of =
-        collection_condition(table, binds).map_or(String::new(), |condition| format!(" and {condition}"));
-    format!("from {} where migration_run is null{of}", quoted(&table.name))
+    let of = collection_condition(table, &mut binds)
+        .map_or(String::new(), |condition| format!(" and {condition}"));
+    statement(format!("select id from {} where migration_run is null{of}", quoted(&table.name)), binds)
 }
 
 /// Whether a migration other than `runs` has written rows that have the collection's name.

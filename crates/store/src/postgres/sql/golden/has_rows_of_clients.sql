@@ -1,1 +1,0 @@
-select exists (select from "odd ""name""" where migration_run is null);

@@ -1,0 +1,1 @@
+select id from "odd ""name""" where migration_run is null;
