@@ -61,7 +61,7 @@ pub enum ConflictReason {
     BornHere,
     /// It belongs to another collection.
     OfAnother,
-    /// There is none: a Chroma client has deleted it since it was migrated.
+    /// A Chroma client has deleted it since it was migrated.
     DeletedHere,
 }
 

@@ -287,7 +287,7 @@ impl Connections {
         self.crowd.waits.store(false, Ordering::Relaxed);
     }
 
-    /// Asks an unused connection to retire. If there is none, returns the time at which there may be one.
+    /// Asks an unused connection to retire. Without one, returns the time at which one may be unused.
     fn retire_one(&self) -> Option<Instant> {
         if self.open.iter().any(|(_, used)| used.0.is_retiring.load(Ordering::Relaxed)) {
             return None;

@@ -191,6 +191,7 @@ fn ended(serving: &Serving, id: &str) -> Value {
             return run;
         }
         assert!(Instant::now() < end, "the run ends in time: {run}");
+        // The API does not notify: the test polls, and no assertion rests on the pause.
         thread::sleep(Duration::from_millis(20));
     }
 }

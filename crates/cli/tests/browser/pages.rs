@@ -198,6 +198,7 @@ fn foreign_requests(site: &Site, tab: &Tab) -> Value {
             let headers = response["headers"].as_object().expect("headers");
             let policy =
                 headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-security-policy"));
+            // A response without a policy is reported below.
             let policy = policy.and_then(|(_, value)| value.as_str()).unwrap_or_default();
             if !policy.starts_with("default-src 'self';") || policy.contains("unsafe") {
                 faults.push(json!(format!("policy {policy}")));

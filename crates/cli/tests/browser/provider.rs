@@ -78,6 +78,7 @@ impl Provider {
 fn words(model: &str, prompt: &str) -> String {
     if !prompt.contains("Answer with a JSON object") {
         let opening = OPENINGS.iter().find(|(name, _)| model.starts_with(name)).expect("the last one fits");
+        // An empty prompt is answered too.
         let question = prompt.lines().next().unwrap_or_default();
         return format!("{} {question} – that depends on what is known, and on what is asked.", opening.1);
     }

@@ -31,6 +31,7 @@ pub(super) fn visible(text: &str) -> Markup {
     html! {
         @while let Some(place) = rest.find(is_unseen) {
             @let (before, after) = rest.split_at(place);
+            // It was found, so that there is one.
             @let unseen = after.chars().next().unwrap_or_default();
             (before)
             span.unseen { "U+" (format!("{:04X}", u32::from(unseen))) }

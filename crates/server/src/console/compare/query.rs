@@ -172,10 +172,10 @@ impl QueryPage {
     }
 
     fn answers(&self) -> Markup {
-        let marked_text = |place: usize, answer: &Answer| match (&self.difference, place) {
+        let marked_text = |place: usize, answer: &str| match (&self.difference, place) {
             (Some(sides), 0) => marked(&sides.first),
             (Some(sides), _) => marked(&sides.second),
-            (None, _) => text::text(answer.text.as_deref().unwrap_or_default()),
+            (None, _) => text::text(answer),
         };
         html! {
             div.sides { @for (place, answer) in self.answers.iter().enumerate() {
@@ -183,7 +183,7 @@ impl QueryPage {
                     h2 { (["A", "B"][place.min(1)]) ": " (text::text(&answer.model_id)) }
                     @match &answer.text {
                         None => p.note { "No selected result has its answer." },
-                        Some(_) => pre tabindex="0" { (marked_text(place, answer)) },
+                        Some(answer) => pre tabindex="0" { (marked_text(place, answer)) },
                     }
                     @if !answer.is_whole {
                         p.note { "The first " (text::count(text::SHOWN_CHARACTERS as u64)) " characters of " (text::counted(answer.text_bytes, "byte")) ". " a href=(self.whole()) { "Show all" } }

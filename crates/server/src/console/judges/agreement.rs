@@ -226,6 +226,7 @@ impl ConfusionResponse {
         let (people, judge) = (verdicts(|cell| cell.people), verdicts(|cell| cell.judge));
         let counts: HashMap<(Rating, Rating), u64> =
             self.cells.iter().map(|cell| ((cell.people, cell.judge), cell.labels)).collect();
+        // Pairs of verdicts that no label has are not among the cells.
         let count = |people: Rating, judge: Rating| counts.get(&(people, judge)).copied().unwrap_or_default();
         html! {
             p { strong { (named(self.judge_model.as_ref())) " by " (named(self.evaluation_prompt_id.as_ref())) } }

@@ -392,8 +392,10 @@ impl Page for LabelPage {
 
     fn body(&self, view: &View) -> Markup {
         let others = Chosen { annotator: None, ..self.filters.clone() };
+        // This page is shown to a named annotator only.
+        let annotator = self.filters.annotator().unwrap_or_default();
         html! {
-            p.note { "Labels of " (text::text(self.filters.annotator().unwrap_or_default())) ". " a href=(others.path()) { "All labels, and another name" } }
+            p.note { "Labels of " (text::text(annotator)) ". " a href=(others.path()) { "All labels, and another name" } }
             (self.progress.shown())
             @match &self.item {
                 Some(item) => (item.shown(view, &self.filters)),

@@ -146,6 +146,7 @@ impl Labelling {
             }
             JudgedKind::Alone => {
                 let Scale { min, max } = self.scale(item.metric.as_deref()).await?;
+                // No number is refused below, like an invalid one.
                 let (field, written) = match label {
                     "score" => ("score", score.unwrap_or_default()),
                     label => ("label", label),
