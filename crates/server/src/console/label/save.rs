@@ -66,7 +66,7 @@ pub(super) async fn save(
         skipped,
         whole: false,
     };
-    let annotator = chosen.annotator().ok_or_else(|| ApiError::invalid("annotator", "expected your name"))?;
+    let annotator = chosen.annotator().ok_or_else(unnamed)?;
     let results = &labelling.results;
     let read = results.database.judged_answer(&result, 0);
     let read = results.process.measured(Service::Judge, "read_judged_answer", read).await?;
@@ -101,10 +101,15 @@ pub(super) async fn undo(
     };
     let results = &labelling.results;
     let now = StoredTime::from(timestamp::now());
+    let annotator = chosen.annotator().ok_or_else(unnamed)?;
     // A label that was withdrawn before stays so.
-    let withdrawn = results.database.withdraw_label(uuid("last", &last)?, chosen.annotator(), now);
+    let withdrawn = results.database.withdraw_label(uuid("last", &last)?, Some(annotator), now);
     results.process.measured(Service::Judge, "withdraw_label", withdrawn).await?;
     Ok(Redirect::to(&chosen.path()).into_response())
+}
+
+fn unnamed() -> ApiError {
+    ApiError::invalid("annotator", "expected your name")
 }
 
 fn uuid(field: &str, id: &ClientId) -> Result<Uuid, ApiError> {
