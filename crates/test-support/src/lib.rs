@@ -1,10 +1,11 @@
 //! Shared test tools: real PostgreSQL databases and servers, real Chroma servers, and Chroma directories.
 //!
-//! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, with
-//! [`PgBouncer`] or [`CuttingProxy`] in front of it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`],
-//! [`sample`], [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model
-//! provider with scripted failures; [`SmallModel`], a provider with a real model; [`Chromium`], a browser; [`shared_lines`] for real texts and
-//! judgements; [`Shape`] for golden files of names.
+//! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, or
+//! [`PostgresCluster`] if it needs a primary with standbys, with [`PgBouncer`] or [`CuttingProxy`] in front of it or a
+//! [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`], [`three_services`], [`ChromaWriter`];
+//! [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model provider with scripted failures; [`SmallModel`], a
+//! provider with a real model; [`Chromium`], a browser; [`shared_lines`] for real texts and judgements; [`Shape`] for golden
+//! files of names.
 
 mod chroma_directory;
 mod chroma_server;
@@ -17,6 +18,7 @@ mod http;
 mod llmock;
 pub mod odd_rows;
 mod pg_bouncer;
+mod postgres_cluster;
 mod postgres_server;
 mod process;
 mod python;
@@ -37,6 +39,7 @@ pub use dripping::DrippingServer;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
+pub use postgres_cluster::{PostgresCluster, Replication};
 pub use postgres_server::{PostgresServer, PostgresVariant};
 pub use process::write_script;
 pub use python::python_packages;

@@ -133,9 +133,27 @@ impl PostgresServer {
         }
         all.extend(settings);
         let settings = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Some(Self::launched(cluster, folder, settings).await)
+    }
+
+    /// A standby of this server, which must be running, with the settings of this one and the name `name`. It is a copy, and
+    /// streams what this server writes from then on.
+    pub(crate) async fn standby(&self, name: &str) -> Self {
+        let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
+        let (cluster, path, port) = (self.cluster.clone(), folder.path().join("cluster"), self.port);
+        let guard = guard_of(&folder);
+        let copied = tokio::task::spawn_blocking(move || cluster.standby(&path, port)).await;
+        guard.release();
+        let cluster = copied.expect("copying a cluster does not panic").expect("the cluster is copied");
+        let mut settings = self.settings.clone();
+        settings.push(("cluster_name".to_owned(), name.to_owned()));
+        Self::launched(cluster, folder, settings).await
+    }
+
+    async fn launched(cluster: UnservedCluster, folder: TempDir, settings: Vec<(String, String)>) -> Self {
         let mut server = Self { cluster, folder, port: free_port(), settings, postmaster: None };
         server.launch(free_port).await;
-        Some(server)
+        server
     }
 
     /// The `DATABASE_URL` of a database that exists from the start. The same after a restart.
@@ -173,7 +191,24 @@ impl PostgresServer {
         }
     }
 
-    /// Restarts the server on the same port, killing it first if it is running. Returns when it is ready.
+    /// Stops the server as an administrator does: it ends its connections, and writes and sends what it has.
+    pub fn stop(&mut self) {
+        if let Some(postmaster) = self.postmaster.take() {
+            postmaster.end_with(Signal::INT);
+        }
+    }
+
+    /// Whether it has been started and neither killed nor stopped.
+    pub fn is_running(&self) -> bool {
+        self.postmaster.is_some()
+    }
+
+    /// The port on 127.0.0.1. The same after a restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts the server again on the same port, killing it first if it is running. Returns when it is ready.
     pub async fn restart(&mut self) {
         self.kill();
         let port = self.port;
@@ -243,13 +278,18 @@ impl Drop for PostgresServer {
 fn create_cluster(variant: PostgresVariant) -> Option<(UnservedCluster, TempDir)> {
     let binaries = variant.binaries()?;
     let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
-    // Until the server has its own guard. An `initdb` that outlives the test may still write for a moment.
-    let script = r#"for _ in $(seq 100); do rm -rf "$1" && break; sleep 0.1; done"#;
-    let guard = Guard::new(script, &[folder.path().as_os_str()]);
+    let guard = guard_of(&folder);
     let cluster =
         UnservedCluster::create(&folder.path().join("cluster"), binaries, &|line| println!("{line}"));
     guard.release();
     Some((cluster.expect("the cluster is made"), folder))
+}
+
+/// Removes `folder` if the test is killed before its server has its own guard. An `initdb` or a copy that outlives the test
+/// may still write for a moment.
+fn guard_of(folder: &TempDir) -> Guard {
+    let script = r#"for _ in $(seq 100); do rm -rf "$1" && break; sleep 0.1; done"#;
+    Guard::new(script, &[folder.path().as_os_str()])
 }
 
 /// Whether the server with this process id accepts connections, by `postmaster.pid`, which may be a killed one's.

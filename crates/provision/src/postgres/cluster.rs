@@ -99,6 +99,10 @@ impl Cluster {
         read_own(&self.password_file())
     }
 
+    pub(crate) fn write_password(&self, password: &str) -> Result<(), Error> {
+        write_private(&self.password_file(), password).map(drop)
+    }
+
     /// Only in a private cluster. It exists if the cluster has the roles of this version.
     fn superuser_password_file(&self) -> PathBuf {
         self.folder.join("superuser-password")
@@ -149,7 +153,7 @@ impl Cluster {
         account.create_folder(&scratch)?;
 
         let (password, superuser_password) = (new_password(), new_password());
-        write_private(&self.password_file(), &password)?;
+        self.write_password(&password)?;
         let initial = match self.access {
             Access::Private => (SUPERUSER, &superuser_password),
             Access::Loopback => (ROLE, &password),

@@ -12,11 +12,11 @@ use super::{
     running::Address,
     single_user::ROLE,
 };
-use crate::{Progress, error::Error};
+use crate::{Progress, error::Error, program::run};
 
 /// A new cluster that no [`Server`](super::Server) manages: the caller runs PostgreSQL on it, with its own programs and
 /// settings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct UnservedCluster {
     cluster: Cluster,
     binaries: Binaries,
@@ -33,6 +33,23 @@ impl UnservedCluster {
         let account = Account::choose(&cluster.data())?;
         cluster.create(&binaries, &account, progress)?;
         Ok(Self { cluster, binaries, account })
+    }
+
+    /// Copies this cluster, whose server listens on `port`, into `folder`, which must not contain one yet, by
+    /// `pg_basebackup`: a server of the copy is a standby that follows it.
+    ///
+    /// # Errors
+    /// When `pg_basebackup` fails, or the account that runs PostgreSQL cannot reach the folder.
+    pub fn standby(&self, folder: &Path, port: u16) -> Result<Self, Error> {
+        let cluster = Cluster::open(folder, Access::Loopback)?;
+        cluster.write_password(&self.cluster.password()?)?;
+        let standby = Self { cluster, binaries: self.binaries.clone(), account: self.account.clone() };
+        standby.account.create_folder(&standby.data())?;
+        let mut command = standby.command("pg_basebackup");
+        command.arg("--pgdata").arg(standby.data()).arg("--dbname").arg(self.url_of(port, "postgres")?);
+        command.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        run(&mut command, "pg_basebackup")?;
+        Ok(standby)
     }
 
     /// PostgreSQL's data folder, for `postgres -D`.
