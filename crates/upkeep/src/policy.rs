@@ -2,6 +2,9 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+/// Up to this number of rows, an exact scan with 384 dimensions takes about 5 ms.
+pub(crate) const EXACT_SCAN_ROWS: u64 = 10_000;
+
 /// The policy for vector indexes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
@@ -12,6 +15,8 @@ pub struct Policy {
     pub recall_target: f64,
     /// How soon the index is needed.
     pub urgency: BuildUrgency,
+    /// Smaller tables get no index: their searches are exact scans. 10,000 by default.
+    pub exact_scan_rows: u64,
 }
 
 /// The index type of a table.
@@ -52,7 +57,12 @@ impl Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { index_type: IndexType::Auto, recall_target: 0.98, urgency: BuildUrgency::None }
+        Self {
+            index_type: IndexType::Auto,
+            recall_target: 0.98,
+            urgency: BuildUrgency::None,
+            exact_scan_rows: EXACT_SCAN_ROWS,
+        }
     }
 }
 

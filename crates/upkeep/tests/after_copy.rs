@@ -8,7 +8,7 @@ use test_support::TestDatabase;
 use upkeep::{IndexType, Plan, Policy, TargetIndex};
 use uuid::Uuid;
 
-use crate::{filled, index_names, neighbours, observe, prepared, queries, samples};
+use crate::{filled, index_names, neighbours, observe, policy, prepared, queries, samples};
 
 /// Inserts 12,000 rows in groups of ten copies, so that the ten nearest rows of a row are its group. Copies share an
 /// IVFFlat list, the first one that a search for any of them probes. One group in a hundred is rare, and no sample
@@ -29,7 +29,7 @@ async fn fill_copies(test_database: &TestDatabase) {
 }
 
 async fn after_copy(database: &Database, index_type: IndexType) -> Plan {
-    let policy = Policy { index_type, ..Policy::default() };
+    let policy = Policy { index_type, ..policy() };
     let applied = upkeep::apply_after_copy(database, &queries(), Uuid::nil(), &policy, &|_| {}).await;
     applied.expect("the index is maintained").plan
 }

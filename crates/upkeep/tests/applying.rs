@@ -12,7 +12,9 @@ use store::postgres::{
 };
 use upkeep::{IndexType, Policy};
 
-use crate::{apply, build_waits, fill, index_names, observe, prepared, queries, unfinished_write};
+use crate::{
+    ROWS, apply, build_waits, fill, index_names, observe, policy, prepared, queries, unfinished_write,
+};
 
 /// A writer that waits this long is blocked by the build, which waits until the writers are done.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let (test_database, database) = prepared().await;
     // Its writes are counted, which those of a copied database are not.
-    fill(&test_database, 10_500).await;
+    fill(&test_database, ROWS).await;
     // Any index meets this target, so no plan builds a better one.
-    let policy = Policy { recall_target: 0.01, ..Policy::default() };
+    let policy = Policy { recall_target: 0.01, ..policy() };
     let lists = Policy { index_type: IndexType::Ivfflat, ..policy };
     let applied = apply(&database, &lists).await;
-    assert!(matches!(applied.plan.built().expect("it is built").kind, IndexKind::Ivfflat { lists: 10 }));
+    assert!(matches!(applied.plan.built().expect("it is built").kind, IndexKind::Ivfflat { lists: 2 }));
     assert!(!applied.measured.is_empty(), "its search parameters are measured immediately");
 
     let write = unfinished_write(&test_database).await;
@@ -60,7 +62,7 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let [index] = &observation.indexes[..] else { panic!("{:?}", observation.indexes) };
     assert_eq!((index.name.as_str(), index.state), ("queries_panopticon_vector", IndexState::Valid));
     assert_eq!(index.service, IndexUse::Searches);
-    assert!(observation.writes > 10_500, "{}", observation.writes);
+    assert!(observation.writes > u64::from(ROWS), "{}", observation.writes);
 
     let again = apply(&database, &policy).await.plan;
     assert!(again.is_empty(), "{again}");
@@ -78,11 +80,11 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
 async fn second_process_is_rejected_while_the_first_one_runs() {
     let (_test_database, database) = prepared().await;
     let lock = database.lock_indexes("queries").await.expect("the lock is free");
-    let refused = upkeep::apply(&database, &queries(), &Policy::default(), &|_| {}).await;
+    let refused = upkeep::apply(&database, &queries(), &policy(), &|_| {}).await;
     let upkeep::Error::Store { source, .. } = refused.expect_err("it is locked");
     assert!(matches!(*source, store::Error::IndexesLocked { .. }), "{source}");
     lock.release().await.expect("the lock was not lost");
-    apply(&database, &Policy::default()).await;
+    apply(&database, &policy()).await;
 }
 
 #[tokio::test]
@@ -107,7 +109,7 @@ async fn tables_of_other_collections_are_indexed_for_their_distance() {
         ))
         .await;
     assert_eq!(names(&database).await, ["articles", "evaluation_metrics", "llm_outputs", "queries"]);
-    upkeep::apply(&database, &table, &Policy::default(), &|_| {}).await.expect("the plan is carried out");
+    upkeep::apply(&database, &table, &policy(), &|_| {}).await.expect("the plan is carried out");
     let observation = database.observe_indexes(&table).await.expect("the table is there");
     let [index] = &observation.indexes[..] else { panic!("{:?}", observation.indexes) };
     assert!(index.is_searched(), "{index:?}");

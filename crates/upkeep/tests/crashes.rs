@@ -9,7 +9,7 @@ use store::postgres::{
 use tokio::sync::Notify;
 use upkeep::{BuildUrgency, Event, IndexType, Policy};
 
-use crate::{apply, build_waits, filled, index_names, observe, queries, unfinished_write};
+use crate::{ROWS, apply, build_waits, filled, index_names, observe, policy, queries, unfinished_write};
 
 #[tokio::test]
 async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
@@ -17,9 +17,7 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
     let write = unfinished_write(&test_database).await;
     let worker = {
         let (database, table) = (database.clone(), queries());
-        tokio::spawn(
-            async move { upkeep::apply(&database, &table, &Policy::default(), &|_| {}).await.map(drop) },
-        )
+        tokio::spawn(async move { upkeep::apply(&database, &table, &policy(), &|_| {}).await.map(drop) })
     };
     build_waits(&test_database).await;
     // Like a kill: the connections are closed, and the server continues building.
@@ -30,7 +28,7 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
     assert_ne!(left[0].state, IndexState::Valid, "{left:?}");
     drop(write);
 
-    let plan = apply(&database, &Policy::default()).await.plan;
+    let plan = apply(&database, &policy()).await.plan;
     assert!(plan.reasons.iter().any(|reason| reason.contains("never finished")), "{plan}");
     assert_eq!(index_names(&test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
     assert!(observe(&database).await.indexes[0].is_searched());
@@ -40,8 +38,12 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
 }
 
 /// A target that any index meets with few candidates, so that none is rebuilt for its recall.
-const LENIENT: Policy =
-    Policy { index_type: IndexType::Auto, recall_target: 0.1, urgency: BuildUrgency::None };
+const LENIENT: Policy = Policy {
+    index_type: IndexType::Auto,
+    recall_target: 0.1,
+    urgency: BuildUrgency::None,
+    exact_scan_rows: 2_500,
+};
 
 /// What the next call must make of any state that a killed build or rebuild has left: one valid index, as it was built,
 /// whose option is that of inserts.
@@ -119,7 +121,9 @@ async fn rebuild_that_is_killed_between_any_steps_is_known_by_how_it_was_built()
                 kind: IndexKind::Hnsw { m: 16, ef_construction: 200, ef_insert: 64 },
                 precision: Precision::Full,
             };
-            database.rebuild_index(&table, 10_500, ("queries_panopticon_vector", rebuilt), &|_, _| {}).await
+            database
+                .rebuild_index(&table, u64::from(ROWS), ("queries_panopticon_vector", rebuilt), &|_, _| {})
+                .await
         })
     };
     build_waits(&test_database).await;

@@ -14,12 +14,12 @@ use upkeep::{
     },
 };
 
-use crate::{build_waits, clustered, copy_of, index_names, prepared, queries, unfinished_write};
+use crate::{build_waits, clustered, copy_of, index_names, policy, prepared, queries, unfinished_write};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn round(database: &Database) -> (Plan, Vec<Done>, Ending) {
-    round_of(database, &Policy::default()).await
+    round_of(database, &policy()).await
 }
 
 async fn round_of(database: &Database, policy: &Policy) -> (Plan, Vec<Done>, Ending) {
@@ -37,11 +37,11 @@ async fn planned(database: &Database, policy: &Policy) -> Plan {
     plan(&observed, policy, &limits)
 }
 
-/// A table of 10,200 rows with an HNSW index of which a quarter of the entries are dead.
+/// A table of 2,550 rows with an HNSW index of which a quarter of the entries are dead.
 async fn with_dead_entries() -> (TestDatabase, Database) {
     static WITH_GRAPH: Template = Template::new();
     let graph = "create index queries_panopticon_vector on queries using hnsw (embedding vector_cosine_ops)";
-    let statements = format!("{}; {graph}", clustered(13_600));
+    let statements = format!("{}; {graph}", clustered(3_400));
     let (test_database, database) = copy_of(&WITH_GRAPH, &statements).await;
     // A copied database has no statistics of the server, and ANALYZE counts rows.
     test_database
@@ -53,7 +53,7 @@ async fn with_dead_entries() -> (TestDatabase, Database) {
         .await;
     // A session reports its statistics when it ends, which is slightly later.
     let is_told = async {
-        while dead_rows(&database).await < 3_400 {
+        while dead_rows(&database).await < 850 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -77,12 +77,12 @@ async fn hnsw_index_of_dead_entries_is_rebuilt_before_vacuum_and_measured_after(
     assert_eq!((actions(&done), ending), (vec!["reindex", "vacuum", "index"], Ending::All), "{plan}");
     assert!(done.iter().all(|done| done.outcome == Outcome::Done), "{done:?}");
     let (before, after) = (&done[0].before, &done[2].after);
-    assert!(before["dead_rows"] == 3_400 && after["dead_rows"] == 0, "{before} {after}");
+    assert!(before["dead_rows"] == 850 && after["dead_rows"] == 0, "{before} {after}");
     let size = |measured: &Value| measured["vector_index_bytes"].as_u64().expect("it has an index");
     assert!(size(after) * 10 < size(before) * 8, "{before} {after}");
     assert!(after["recall"].is_number() && before["recall"].is_null(), "{done:?}");
     assert_eq!(index_names(&test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
-    let again = planned(&database, &Policy::default()).await;
+    let again = planned(&database, &policy()).await;
     assert!(again.is_empty(), "{again}");
 
     let kept = database.last_actions(10).await.expect("actions read");
@@ -98,7 +98,7 @@ async fn one_process_maintains_at_a_time_and_none_during_a_migration() {
     let held = database.lock_maintenance().await.expect("the lock is asked for").expect("the lock is free");
     let maintenance = Maintenance {
         database: &database,
-        policy: &Policy::default(),
+        policy: &policy(),
         limits: &Limits::default(),
         only: None,
         observer: &|_| {},
@@ -125,7 +125,7 @@ async fn rebuilding(
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let database = database.clone();
     let worker = tokio::spawn(async move {
-        let (policy, limits) = (Policy::default(), Limits::default());
+        let (policy, limits) = (policy(), Limits::default());
         let maintenance = Maintenance {
             database: &database,
             policy: &policy,
@@ -151,7 +151,7 @@ async fn assert_next_round_recovers(test_database: &TestDatabase, database: &Dat
     assert!(done.iter().all(|done| done.outcome == Outcome::Done), "{done:?}");
     assert!(actions(&done).contains(&"vacuum"), "{plan}");
     assert_eq!(index_names(test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
-    let again = planned(database, &Policy::default()).await;
+    let again = planned(database, &policy()).await;
     assert!(again.is_empty(), "{again}");
 }
 
@@ -253,7 +253,7 @@ async fn low_recall_leads_to_measuring_with_recorded_vectors() {
             analyze queries",
         )
         .await;
-    let policy = Policy { index_type: IndexType::Ivfflat, ..Policy::default() };
+    let policy = Policy { index_type: IndexType::Ivfflat, ..policy() };
     let (_, done, _) = round_of(&database, &policy).await;
     // Autovacuum may have vacuumed the rows first.
     assert!(actions(&done).starts_with(&["index"]), "{done:?}");
@@ -304,7 +304,7 @@ async fn large_tables_get_higher_statistics_targets() {
         )
         .await;
     test_database.execute("vacuum analyze queries").await;
-    let exact = Policy { index_type: IndexType::None, ..Policy::default() };
+    let exact = Policy { index_type: IndexType::None, ..policy() };
     let (plan, done, _) = round_of(&database, &exact).await;
     assert_eq!(actions(&done), ["statistics"], "{plan}");
     assert_eq!(done[0].outcome, Outcome::Done);
@@ -335,7 +335,7 @@ async fn round_ends_with_its_budget_and_the_next_one_continues() {
     };
     let maintenance = Maintenance {
         database: &database,
-        policy: &Policy::default(),
+        policy: &policy(),
         limits: &limits,
         only: Some("queries"),
         observer: &observer,

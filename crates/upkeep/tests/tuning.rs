@@ -5,7 +5,7 @@ use store::postgres::vector_index::{Filtering, IndexKind, MeasuredSetting};
 use test_support::TestDatabase;
 use upkeep::{IndexType, Policy};
 
-use crate::{apply, filled, neighbours, observe, samples};
+use crate::{apply, filled, neighbours, observe, policy, samples};
 
 fn of(measured: &[MeasuredSetting], filtering: Filtering, depth: u32) -> MeasuredSetting {
     let found = measured.iter().find(|setting| setting.filtering == filtering && setting.depth == depth);
@@ -30,7 +30,7 @@ async fn measured_parameters_meet_the_target_and_are_used_by_searches() {
     let (test_database, database) = filled().await;
     let samples = samples(&test_database).await;
     for index_type in [IndexType::Ivfflat, IndexType::Hnsw] {
-        let policy = Policy { index_type, ..Policy::default() };
+        let policy = Policy { index_type, ..policy() };
         let measured = apply(&database, &policy).await.measured;
         for filtering in [Filtering::None, Filtering::Some] {
             let (few, many) = (of(&measured, filtering, 10), of(&measured, filtering, 100));
@@ -61,7 +61,7 @@ async fn measured_parameters_meet_the_target_and_are_used_by_searches() {
         assert!(again.plan.is_empty() && again.measured.is_empty(), "{}", again.plan);
     }
     // The queries are the same, so a slightly lower target needs no greater parameter.
-    let policy = Policy { recall_target: 0.9, ..Policy::default() };
+    let policy = Policy { recall_target: 0.9, ..policy() };
     let lower = apply(&database, &policy).await;
     assert_eq!(lower.plan.built(), None, "{}", lower.plan);
     assert_eq!(of(&lower.measured, Filtering::None, 10).target, 0.9);

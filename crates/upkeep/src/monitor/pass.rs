@@ -17,7 +17,7 @@ use super::{
     measure::{Measurement, Pace, measure, searches_for_rows, unfiltered},
     window::{Kind, Window, stored, windows},
 };
-use crate::{observe::tables_and, plan::EXACT_SCAN_ROWS};
+use crate::{observe::tables_and, policy::EXACT_SCAN_ROWS};
 
 /// Maximum stored vectors per table: 15 MB.
 const MOST_SAMPLES: u32 = 10_000;

@@ -16,11 +16,9 @@ use store::postgres::vector_index::{
 
 use crate::{
     names::{final_name, free, temporary_name},
-    policy::{BuildUrgency, IndexType, Policy},
+    policy::{BuildUrgency, EXACT_SCAN_ROWS, IndexType, Policy},
 };
 
-/// Up to this number of rows, an exact scan with 384 dimensions takes about 5 ms.
-pub(crate) const EXACT_SCAN_ROWS: u64 = 10_000;
 /// pgvector's guidance: one list per 1,000 rows up to a million rows, then the square root of the rows.
 const ROWS_PER_LIST: u64 = 1_000;
 const SQUARE_ROOT_FROM_ROWS: u64 = 1_000_000;
@@ -211,8 +209,8 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let lists = TargetIndex::Index(lists_definition);
     match policy.index_type {
         IndexType::None => return choice(TargetIndex::Exact, "the index type is set to none".to_owned()),
-        _ if rows < EXACT_SCAN_ROWS => {
-            let reason = format!("exact scans are fast up to {EXACT_SCAN_ROWS} rows");
+        _ if rows < policy.exact_scan_rows => {
+            let reason = format!("exact scans are fast up to {} rows", policy.exact_scan_rows);
             return choice(TargetIndex::AsItIs, reason);
         }
         IndexType::Ivfflat => return choice(lists, "the index type is set to ivfflat".to_owned()),
@@ -400,7 +398,7 @@ fn tuning(
         return None;
     };
     // Searches of small tables read almost all rows.
-    if rows < EXACT_SCAN_ROWS {
+    if rows < policy.exact_scan_rows {
         return None;
     }
     // Measuring may take longer than a migration's copy. A new HNSW index was only planned if it does not.

@@ -459,7 +459,7 @@ fn executed_plan_leaves_nothing_to_do_and_always_an_index() {
         let mut observed = observation(rows, indexes);
         (observed.memory.machine_bytes, observed.writes_per_second) = (machine_bytes, writes_per_second);
         observed.table.dimension = dimension;
-        let policy = Policy { index_type, urgency, recall_target: 0.98 };
+        let policy = Policy { index_type, urgency, ..Policy::default() };
         let first = plan(&observed, &policy);
         prop_assert_eq!(&first, &plan(&observed, &policy));
         let searched = |observed: &Observation| observed.indexes.iter().any(VectorIndex::is_searched);

@@ -7,7 +7,7 @@ use upkeep::{
 };
 
 use super::{codes, examined, fill_healthy, found, found_in_time, mend, model_of, one, severities};
-use crate::{apply, fill_between_axes, index_axes, prepared, queries};
+use crate::{ROWS, apply, fill_between_axes, index_axes, policy, prepared, queries};
 
 /// Inserts `rows` queries with distant vectors, so that a single list contains few of the nearest rows.
 async fn fill_scattered(test_database: &TestDatabase, rows: u32) {
@@ -65,9 +65,9 @@ async fn neglected_table_is_found_and_every_remedy_fixes_it() {
 #[tokio::test]
 async fn invalid_indexes_are_found_and_fixed() {
     let (test_database, database) = prepared().await;
-    fill_healthy(&test_database, 10_000).await;
+    fill_healthy(&test_database, ROWS).await;
     let model = model_of(&test_database).await;
-    apply(&database, &Policy::default()).await;
+    apply(&database, &policy()).await;
     // HNSW indexes of the same rows differ: the recall of this one is irrelevant here.
     let found = async || {
         let mut findings = found(&database, &model).await;
@@ -88,7 +88,7 @@ async fn invalid_indexes_are_found_and_fixed() {
     assert!(findings[0].what.starts_with("the build of index `odd` never finished"), "{findings:?}");
     mend(&test_database, &findings[0]).await;
     assert_eq!(findings[1].remedy, Remedy::Command("panopticon index apply --table queries".to_owned()));
-    apply(&database, &Policy::default()).await;
+    apply(&database, &policy()).await;
     assert_eq!(codes(&found().await), [""; 0]);
 }
 

@@ -11,7 +11,7 @@ use super::{
     observe::{Expired, Migration, Observed, ObservedTable, Vectors},
 };
 use crate::{
-    plan::{EXACT_SCAN_ROWS, Tuning, rebuilt},
+    plan::{Tuning, rebuilt},
     policy::Policy,
 };
 use store::postgres::{
@@ -182,7 +182,7 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
             plan.leave(&health.name, "its index waits for an unfinished migration: run it again, or undo it");
         } else {
             let dead = vacuum.as_ref().filter(|_| planned.built().is_none());
-            if let Some((dead, reason)) = dead.and_then(|_| dead_graph(vectors, health)) {
+            if let Some((dead, reason)) = dead.and_then(|_| dead_graph(vectors, health, policy)) {
                 let index = dead.name.clone();
                 let definition = rebuilt(dead, &vectors.observation, policy);
                 let tuning = Tuning { index: index.clone(), reason: "it is rebuilt".to_owned() };
@@ -246,13 +246,17 @@ fn instead_of_autovacuum(table: &ObservedTable) -> &'static str {
 }
 
 /// The HNSW index to rebuild before its table is vacuumed, if any, and the reason.
-fn dead_graph<'a>(vectors: &'a Vectors, health: &TableHealth) -> Option<(&'a VectorIndex, String)> {
+fn dead_graph<'a>(
+    vectors: &'a Vectors,
+    health: &TableHealth,
+    policy: &Policy,
+) -> Option<(&'a VectorIndex, String)> {
     let is_graph =
         |index: &&VectorIndex| index.is_searched() && matches!(index.definition.kind, IndexKind::Hnsw { .. });
     let graph = vectors.observation.indexes.iter().find(is_graph)?;
     let (rows, dead) = (vectors.observation.rows as f64, health.dead_rows as f64);
     let share = dead / (rows + dead);
-    (vectors.observation.rows >= EXACT_SCAN_ROWS && share >= DEAD_SHARE_OF_REBUILD).then(|| {
+    (vectors.observation.rows >= policy.exact_scan_rows && share >= DEAD_SHARE_OF_REBUILD).then(|| {
         let percent = share * 100.0;
         let reason = format!(
             "{percent:.0} % of the entries of `{}` are dead, and a rebuild is faster than VACUUM",
