@@ -52,12 +52,20 @@ pub struct ProxyCounters {
 struct Line {
     upstream: u16,
     is_stalled: watch::Sender<bool>,
-    /// Bytes that may still be sent to the server. Set by the test's thread, decremented by the proxy's.
-    allowance: Mutex<Option<u64>>,
+    /// When to cut next. Set by the test's thread, updated by the proxy's.
+    next_cut: Mutex<Option<NextCut>>,
     connections: AtomicU64,
     resets: AtomicU64,
     to_server: AtomicU64,
     to_client: AtomicU64,
+}
+
+/// The next cut by a number of bytes.
+enum NextCut {
+    /// After this many more bytes to the server.
+    After(u64),
+    /// After this many bytes of the next request that begins with a message.
+    Within(&'static [u8], u64),
 }
 
 impl CuttingProxy {
@@ -67,7 +75,7 @@ impl CuttingProxy {
         let line = Arc::new(Line {
             upstream: server.port().expect("a server of this machine has a port"),
             is_stalled: watch::Sender::new(false),
-            allowance: Mutex::new(None),
+            next_cut: Mutex::new(None),
             connections: AtomicU64::new(0),
             resets: AtomicU64::new(0),
             to_server: AtomicU64::new(0),
@@ -102,7 +110,13 @@ impl CuttingProxy {
     /// whose connection then ends; its answers are discarded. Later connections are forwarded. Replaces an earlier pending
     /// request.
     pub fn cut_after_bytes(&self, count: u64) {
-        *self.line.allowance.lock().expect("no holder panics") = Some(count);
+        self.line.cut_next(NextCut::After(count));
+    }
+
+    /// Like [`Self::cut_after_bytes`] for the next connection that sends `message` after waiting for an answer, and the first
+    /// `count` bytes of it: other connections do not count.
+    pub fn cut_within(&self, message: &'static [u8], count: u64) {
+        self.line.cut_next(NextCut::Within(message, count));
     }
 
     /// Stops forwarding in both directions, on existing and new connections, and keeps them open.
@@ -206,7 +220,7 @@ enum End {
     Closed,
     /// [`CuttingProxy::cut`].
     Cut,
-    /// [`CuttingProxy::cut_after_bytes`].
+    /// [`CuttingProxy::cut_after_bytes`] or [`CuttingProxy::cut_within`].
     Exhausted,
 }
 
@@ -215,7 +229,7 @@ async fn pump_to_server(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, line: &Li
     loop {
         let length = from.read(&mut buffer).await?;
         line.flows().await;
-        let (allowed, is_exhausted) = line.take_allowance(length);
+        let (allowed, is_exhausted) = line.take_allowance(&buffer[..length]);
         to.write_all(&buffer[..allowed]).await?;
         line.to_server.fetch_add(allowed as u64, Ordering::Relaxed);
         match (is_exhausted, length) {
@@ -246,19 +260,27 @@ impl Line {
         is_stalled.wait_for(|is_stalled| !is_stalled).await.expect("the sender is ours");
     }
 
-    /// How many of `length` bytes may still be sent to the server, and whether they exhaust the allowance.
-    fn take_allowance(&self, length: usize) -> (usize, bool) {
-        let mut allowance = self.allowance.lock().expect("no holder panics");
-        match *allowance {
-            Some(left) if length > 0 && left <= length as u64 => {
-                *allowance = None;
-                (usize::try_from(left).expect("no more than the length"), true)
+    fn cut_next(&self, cut: NextCut) {
+        *self.next_cut.lock().expect("no holder panics") = Some(cut);
+    }
+
+    /// How many of the bytes may be sent to the server, and whether the connection is cut after them.
+    fn take_allowance(&self, bytes: &[u8]) -> (usize, bool) {
+        let mut next_cut = self.next_cut.lock().expect("no holder panics");
+        let left = match &mut *next_cut {
+            Some(NextCut::After(left)) => left,
+            Some(NextCut::Within(message, left)) if bytes.starts_with(message) => left,
+            Some(NextCut::Within(..)) | None => return (bytes.len(), false),
+        };
+        match usize::try_from(*left) {
+            Ok(allowed) if allowed <= bytes.len() && !bytes.is_empty() => {
+                *next_cut = None;
+                (allowed, true)
             }
-            Some(left) => {
-                *allowance = Some(left - length as u64);
-                (length, false)
+            _ => {
+                *left -= bytes.len() as u64;
+                (bytes.len(), false)
             }
-            None => (length, false),
         }
     }
 }

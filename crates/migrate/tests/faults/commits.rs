@@ -10,19 +10,19 @@ use test_support::{CuttingProxy, TestDatabase};
 
 use super::{Directory, migrate, resumes_to_the_end};
 
-/// Query message of PostgreSQL's protocol: its letter, its length in four bytes, the text, a zero.
-const COMMIT_BYTES: u64 = 1 + 4 + "COMMIT".len() as u64 + 1;
+/// Query message of PostgreSQL's protocol: its letter, its length in four bytes without the letter, the text, a zero.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 
 #[tokio::test]
 async fn connection_lost_during_a_commit_leaves_the_batch_complete_or_absent() {
     let (directory, database) = (Directory::new(), TestDatabase::create().await);
-    for delivered in [1, 5, COMMIT_BYTES - 1, COMMIT_BYTES] {
+    let whole = COMMIT.len() as u64;
+    for delivered in [1, 5, whole - 1, whole] {
         let proxy = Arc::new(CuttingProxy::start(&database.url()));
         let (cutting, batches) = (proxy.clone(), AtomicUsize::new(0));
         let observer: Observer = Arc::new(move |event| {
-            // The next bytes are those of the commit, except for bytes of the other connection.
             if event == Event::Step(Step::BatchSent) && batches.fetch_add(1, Ordering::Relaxed) == 1 {
-                cutting.cut_after_bytes(delivered);
+                cutting.cut_within(COMMIT, delivered);
             }
         });
         let error = migrate(directory.path(), proxy.url(), &observer).await.expect_err("the network fails");
