@@ -24,32 +24,32 @@ const SETTINGS: [(&str, &str); 4] = [
     ("MAINTENANCE_INTERVAL_SECONDS", "2"),
 ];
 
-/// Number of distances from the axes at which rows are added, 7,964 rows each: for each change, and at night.
+/// Number of distances from the axes at which rows are added, 4,464 rows each: for each change, and at night.
 const LEVELS: (u8, u8) = (1, 4);
 
-/// A thousand rows on each of 22 axes. In an index of 22 lists, k-means puts one list around each axis for any seed, so
+/// A thousand rows on each of 12 axes. In an index of 12 lists, k-means puts one list around each axis for any seed, so
 /// that the first list of a search has all of its nearest rows.
 const YOUNG: &str = "insert into queries (query_text, theme, embedding)
     select 'row ' || row, 'theme', embedding
-    from generate_series(0, 21999) row
+    from generate_series(0, 11999) row
     join (
         select axis, (select array_agg((place = axis)::int order by place) from generate_series(0, 383) place)::vector
             as embedding
-        from generate_series(0, 21) axis
-    ) axes on axis = row % 22";
+        from generate_series(0, 11) axis
+    ) axes on axis = row % 12";
 
-/// Groups of 22 rows close to each other, between all axes: each is nearest to another axis, so that the ten nearest rows
+/// Groups of 12 rows close to each other, between all axes: each is nearest to another axis, so that the ten nearest rows
 /// of one of them are in ten lists.
 fn aged() -> String {
     format!(
         "insert into queries (query_text, theme, embedding)
         select 'row 1', 'theme', (select array_agg(case
             when place = axis then 0.7
-            when place <= 21 then 0.5
+            when place <= 11 then 0.5
             when place = away then 3 * 1.5 ^ level
             else 0
         end order by place) from generate_series(0, 383) place)::vector
-        from generate_series(1, {}) level, generate_series(22, 383) away, generate_series(0, 21) axis",
+        from generate_series(1, {}) level, generate_series(12, 383) away, generate_series(0, 11) axis",
         count(LEVELS.0, LEVELS.1)
     )
 }

@@ -19,7 +19,7 @@ fn a_text_alone_has_the_bits_it_has_in_a_batch() {
         let three = support::load(kernel, 3);
         let together = one.embed(&texts).unwrap();
         assert!(together == three.embed(&texts).unwrap(), "{kernel}: threads change the bits");
-        for (text, expected) in texts.iter().zip(&together) {
+        for (text, expected) in texts.iter().zip(&together).step_by(count(3, 1)) {
             assert!(one.embed(&[text]).unwrap()[0] == *expected, "{kernel}: {text:?} alone on one thread");
             assert!(three.embed(&[text]).unwrap()[0] == *expected, "{kernel}: {text:?} alone on three");
         }

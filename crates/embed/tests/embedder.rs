@@ -21,7 +21,7 @@ async fn concurrent_callers_each_get_their_own_embeddings() {
     let (model, embedder) = start(1000);
     let embedder = Arc::new(embedder);
     let mut callers = JoinSet::new();
-    for request in support::reference_texts().chunks(3).step_by(count(4, 1)) {
+    for request in support::reference_texts().chunks(3).step_by(count(8, 1)) {
         let (texts, embedder) = (request.to_vec(), Arc::clone(&embedder));
         callers.spawn(async move { (texts.clone(), embedder.embed(texts).await.unwrap()) });
     }
