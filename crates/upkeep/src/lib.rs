@@ -14,6 +14,7 @@
 
 mod apply;
 pub mod doctor;
+mod further;
 mod json;
 pub mod maintenance;
 pub mod monitor;

@@ -3,14 +3,14 @@
 //! The vectors of recent searches are replayed, by exact scan and by index scan, since queries may be distributed
 //! differently from rows. If too few were recorded, vectors like those of new texts are derived from rows; or both
 //! are used, and the lower recall counts. The result is the least parameter whose recall meets the target with
-//! confidence.
+//! confidence. Where the first searches leave that open, [`FurtherSearches`] decide.
 
 use std::{collections::HashSet, time::Duration};
 
 use records::Embedding;
 use store::postgres::{
     Database, Table,
-    nearest::{IndexSearch, NeighbourSearch},
+    nearest::{IndexSearch, NeighbourSearch, Neighbours},
     vector_index::{
         DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
         exact_scan_limit,
@@ -20,10 +20,11 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::{
-    policy::Policy,
+    further::{DEEPEST, FurtherSearches},
+    policy::{BuildUrgency, Policy},
     progress::{Event, Observer},
-    questions::questions,
-    recall::{FEWEST_SAMPLES, MeanRecall, ParameterSearch, recall, sample_count},
+    questions::{Question, questions},
+    recall::{FEWEST_SAMPLES, MeanRecall, ParameterSearch, sample_count},
 };
 
 /// After this many searches, a parameter that cannot meet the target any more is given up.
@@ -46,11 +47,13 @@ const MOST_CANDIDATES: u32 = 1_000;
 /// harder for index scans.
 const FILTERED_MATCHES: f64 = 1.1;
 
-/// A query and its exact result.
-struct Question {
-    sample: Sample,
-    /// Distances of the nearest rows, nearest first.
-    exact: Vec<f64>,
+/// Where query vectors are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Derived from rows.
+    Rows,
+    /// Recorded searches.
+    Searches,
 }
 
 /// Measures the search parameters of `index` for searches with and without a filter, stores them, and returns them;
@@ -68,7 +71,7 @@ pub(crate) async fn tune(
     let (table, rows) = (&observation.table, observation.rows);
     let count = sample_count(rows);
     let groups = groups(database, table, rows, count).await?;
-    let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
+    let total = groups.iter().map(|(_, group)| group.len()).sum::<usize>() as u64;
     let matches = FILTERED_MATCHES * f64::from(exact_scan_limit(rows));
     let share = Share::of(matches as u64, rows);
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
@@ -80,11 +83,10 @@ pub(crate) async fn tune(
         }
         let (mut done, mut left_out) = (0, 0);
         let mut questions = Vec::new();
-        for group in &groups {
+        for (origin, group) in &groups {
             let mut asked = Vec::new();
             for sample in group {
-                let deepest = DEPTHS[DEPTHS.len() - 1];
-                let search = NeighbourSearch::of(table, sample, share, deepest);
+                let search = NeighbourSearch::of(table, sample, share, DEEPEST);
                 let exact = database.nearest_exact(&search).await?.distances();
                 asked.push(Question { sample: sample.clone(), exact });
                 done += 1;
@@ -92,18 +94,23 @@ pub(crate) async fn tune(
             }
             // The cosine distance of a zero vector is undefined.
             let all = asked.len();
-            asked.retain(|question| !question.exact.is_empty());
+            asked.retain(|question: &Question| !question.exact.is_empty());
             left_out += (all - asked.len()) as u64;
-            questions.push(asked);
+            questions.push((*origin, asked));
         }
         if left_out > 0 {
             observer(Event::LeftOut { searches: left_out });
         }
-        questions.retain(|asked| !asked.is_empty());
+        questions.retain(|(_, asked)| !asked.is_empty());
         if questions.is_empty() {
             continue;
         }
-        let measuring = Measuring { database, observation, index, filtering, share, questions: &questions };
+        // A migration waits for the result, and does without the last thousandths.
+        let further = (policy.urgency == BuildUrgency::None)
+            .then(|| FurtherSearches::of(database, observation, index, filtering, observer))
+            .flatten();
+        let measuring =
+            Measuring { database, observation, index, filtering, share, questions: &questions, further };
         let mut least = 1;
         for depth in DEPTHS {
             let setting = measuring.best_setting(depth, least, policy.recall_target).await?;
@@ -123,7 +130,7 @@ async fn groups(
     table: &Table,
     rows: u64,
     count: u32,
-) -> Result<Vec<Vec<Sample>>, store::Error> {
+) -> Result<Vec<(Origin, Vec<Sample>)>, store::Error> {
     let kept = database.search_samples(table, count.saturating_mul(REPEATED)).await?;
     let mut seen = HashSet::new();
     let bits =
@@ -132,11 +139,11 @@ async fn groups(
     let searches: Vec<Sample> =
         different.take(count as usize).map(|embedding| Sample { id: Uuid::nil(), embedding }).collect();
     if searches.len() >= ENOUGH_SEARCHES {
-        return Ok(vec![searches]);
+        return Ok(vec![(Origin::Searches, searches)]);
     }
-    let mut groups = vec![questions(database, table, rows, count, SEED).await?];
+    let mut groups = vec![(Origin::Rows, questions(database, table, (rows, count, SEED), None).await?)];
     if searches.len() >= FEWEST_SEARCHES {
-        groups.push(searches);
+        groups.push((Origin::Searches, searches));
     }
     Ok(groups)
 }
@@ -148,7 +155,8 @@ struct Measuring<'a> {
     filtering: Filtering,
     share: Share,
     /// Non-empty groups of queries.
-    questions: &'a [Vec<Question>],
+    questions: &'a [(Origin, Vec<Question>)],
+    further: Option<FurtherSearches<'a>>,
 }
 
 impl Measuring<'_> {
@@ -186,7 +194,7 @@ impl Measuring<'_> {
     }
 
     /// Recall and median time of searches with `candidates`: of all queries, unless the first ones rule out the
-    /// target. The recall is the lowest of the groups.
+    /// target, and of further ones if those leave the decision open. The recall is the lowest of the groups.
     async fn measure(
         &self,
         depth: u32,
@@ -195,20 +203,27 @@ impl Measuring<'_> {
     ) -> Result<MeasuredSetting, store::Error> {
         let index = IndexSearch::with_candidates(self.observation, self.index, candidates);
         let (mut worst, mut times) = (None::<MeanRecall>, Vec::<Duration>::new());
-        for group in self.questions {
+        for (origin, group) in self.questions {
             let mut recalls = Vec::new();
             for question in group {
-                let search =
-                    NeighbourSearch::of(&self.observation.table, &question.sample, self.share, depth);
-                let found = self.database.nearest_by_index(&search, &index).await?;
-                let exact = &question.exact[..question.exact.len().min(depth as usize)];
-                recalls.push(recall(exact, &found.distances()).expect("the exact scan returned rows"));
+                let found = self.found(question, depth, &index).await?;
+                recalls.push(question.recall(depth, &found.distances()));
                 times.push(found.took);
                 if recalls.len().is_multiple_of(HOPE_AFTER) && MeanRecall::of(&recalls).is_hopeless(target) {
                     break;
                 }
             }
-            let recall = MeanRecall::of(&recalls);
+            let mut recall = MeanRecall::of(&recalls);
+            let is_open = *origin == Origin::Rows && recall.low < target && recall.high >= target;
+            if let Some(further) = self.further.as_ref().filter(|_| is_open) {
+                let thoroughness = further.thoroughness(group).await?;
+                for question in further.questions().await? {
+                    let found = self.found(question, depth, &index).await?;
+                    recalls.push(question.recall(depth, &found.distances()) * thoroughness);
+                    times.push(found.took);
+                }
+                recall = MeanRecall::of(&recalls);
+            }
             if worst.is_none_or(|worst| recall.low < worst.low) {
                 worst = Some(recall);
             }
@@ -224,10 +239,20 @@ impl Measuring<'_> {
             recall: recall.mean,
             recall_low: recall.low,
             latency_ms: times[times.len() / 2].as_secs_f64() * 1_000.0,
-            sampled: u32::try_from(times.len()).expect("at most 400"),
+            sampled: u32::try_from(times.len()).expect("at most 2,000"),
             rows: self.observation.rows,
             measured_at: now(),
         })
+    }
+
+    async fn found(
+        &self,
+        question: &Question,
+        depth: u32,
+        index: &IndexSearch,
+    ) -> Result<Neighbours, store::Error> {
+        let search = NeighbourSearch::of(&self.observation.table, &question.sample, self.share, depth);
+        self.database.nearest_by_index(&search, index).await
     }
 }
 

@@ -25,43 +25,113 @@ pub(super) struct Text {
     pub(super) source: String,
 }
 
-/// All distinct texts, in a deterministic order that mixes the sources.
-pub(super) fn texts() -> Result<Vec<Text>> {
-    let mut texts = Vec::new();
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    for name in DATA {
-        let path = data.join(name);
-        ensure!(path.exists(), "`{}` is missing: this benchmark searches real texts", path.display());
-        for line in unzipped(&path)?.lines() {
-            let row: Value = serde_json::from_str(line)?;
-            let source = row["theme"].as_str().unwrap_or(name);
-            for field in ["text", "output_a", "output_b"] {
-                texts.extend(
-                    row[field].as_str().into_iter().flat_map(sentences).map(|text| (text, source.to_owned())),
-                );
-            }
+/// Texts of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextSet {
+    /// WordNet's glosses.
+    Glosses,
+    /// Sentences of all texts of the evaluation data.
+    Sentences,
+    /// Whole queries of the evaluation data.
+    Questions,
+    /// Whole outputs of models of the evaluation data.
+    Outputs,
+    /// Paragraphs of this project's Rust.
+    Code,
+}
+
+impl TextSet {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Glosses, Self::Sentences, Self::Questions, Self::Outputs, Self::Code];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Glosses => "glosses",
+            Self::Sentences => "sentences",
+            Self::Questions => "questions",
+            Self::Outputs => "outputs",
+            Self::Code => "code",
         }
     }
+
+    /// All distinct texts, in a deterministic order that mixes the sources.
+    pub(super) fn texts(self) -> Result<Vec<Text>> {
+        let texts = match self {
+            Self::Glosses => glosses()?,
+            Self::Sentences => {
+                let mut texts = Vec::new();
+                for whole in DATA.into_iter().map(data).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+                    let source = whole.source;
+                    let parts = sentences(&whole.text).into_iter();
+                    texts.extend(parts.map(|text| Text { text, source: source.clone() }));
+                }
+                texts
+            }
+            Self::Questions => data(DATA[0])?,
+            Self::Outputs => data(DATA[1])?,
+            Self::Code => code(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))?,
+        };
+        Ok(mixed(texts))
+    }
+}
+
+/// All distinct sentences and glosses, in a deterministic order that mixes the sources.
+pub(super) fn texts() -> Result<Vec<Text>> {
+    Ok(mixed([TextSet::Sentences.texts()?, TextSet::Glosses.texts()?].concat()))
+}
+
+fn mixed(texts: Vec<Text>) -> Vec<Text> {
+    let mut seen = HashSet::new();
+    let hashed = texts.into_iter().map(|text| (hash(&text.text), text));
+    let mut texts: Vec<(u64, Text)> = hashed.filter(|(hash, _)| seen.insert(*hash)).collect();
+    texts.sort_unstable_by_key(|(hash, _)| *hash);
+    texts.into_iter().map(|(_, text)| text).collect()
+}
+
+/// The texts of a file of the evaluation data.
+fn data(name: &str) -> Result<Vec<Text>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    ensure!(path.exists(), "`{}` is missing: this benchmark searches real texts", path.display());
+    let mut texts = Vec::new();
+    for line in unzipped(&path)?.lines() {
+        let row: Value = serde_json::from_str(line)?;
+        let source = row["theme"].as_str().unwrap_or(name);
+        let fields = ["text", "output_a", "output_b"].into_iter().filter_map(|field| row[field].as_str());
+        texts.extend(fields.map(|text| Text { text: text.to_owned(), source: source.to_owned() }));
+    }
+    Ok(texts)
+}
+
+fn glosses() -> Result<Vec<Text>> {
+    let mut texts = Vec::new();
     for part in ["noun", "verb", "adj", "adv"] {
         let path = wordnet()?.join(format!("data.{part}"));
         let bytes = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
         // Latin-1; indented lines at the start hold the licence.
         let content: String = bytes.into_iter().map(char::from).collect();
         let entries = content.lines().filter(|line| !line.starts_with(' '));
+        let glosses = entries.filter_map(|line| line.split_once('|'));
         texts.extend(
-            entries
-                .filter_map(|line| line.split_once('|'))
-                .map(|(_, gloss)| (gloss.trim().to_owned(), part.to_owned())),
+            glosses.map(|(_, gloss)| Text { text: gloss.trim().to_owned(), source: part.to_owned() }),
         );
     }
-    let mut seen = HashSet::new();
-    let mut texts: Vec<(u64, Text)> = texts
-        .into_iter()
-        .filter(|(text, _)| seen.insert(hash(text)))
-        .map(|(text, source)| (hash(&text), Text { text, source }))
-        .collect();
-    texts.sort_unstable_by_key(|(hash, _)| *hash);
-    Ok(texts.into_iter().map(|(_, text)| text).collect())
+    Ok(texts)
+}
+
+/// Paragraphs of the `.rs` files below a folder.
+fn code(folder: &Path) -> Result<Vec<Text>> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            texts.extend(code(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let content = fs::read_to_string(&path)?;
+            let paragraphs = content.split("\n\n").map(str::trim).filter(|text| text.len() >= SHORTEST);
+            texts.extend(paragraphs.map(|text| Text { text: text.to_owned(), source: "rs".to_owned() }));
+        }
+    }
+    Ok(texts)
 }
 
 /// A hash of a text, independent of its meaning (FNV-1a, mixed).

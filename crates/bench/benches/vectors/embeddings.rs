@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use bench::folder;
 use embed::Model;
 
-use super::corpus::{self, Text};
+use super::corpus::{self, Text, TextSet};
 
 pub(super) const DIMENSION: usize = 384;
 /// Texts per call of the model.
@@ -28,12 +28,22 @@ impl Corpus {
         let mut texts = corpus::texts()?;
         anyhow::ensure!(texts.len() >= count, "there are {} texts, fewer than {count}", texts.len());
         texts.truncate(count);
-        let path = folder()?.join("vectors.f32");
+        Self::of(texts, model, "vectors.f32")
+    }
+
+    /// Up to `most` texts of a set, and their vectors by `model`.
+    pub(super) fn of_set(set: TextSet, model: &Path, most: usize) -> Result<Self> {
+        let mut texts = set.texts()?;
+        texts.truncate(most);
+        Self::of(texts, model, &format!("vectors-{}.f32", set.name()))
+    }
+
+    fn of(texts: Vec<Text>, model: &Path, cache: &str) -> Result<Self> {
+        let path = folder()?.join(cache);
         let mut vectors = kept(&path, &texts)?;
-        if vectors.len() < count * DIMENSION {
+        if vectors.len() < texts.len() * DIMENSION {
             embed(&path, model, &texts, &mut vectors)?;
         }
-        vectors.truncate(count * DIMENSION);
         Ok(Self { texts, vectors })
     }
 

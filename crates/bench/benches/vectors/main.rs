@@ -16,6 +16,9 @@
 //! - `old_service`: the recall of an index that was created on the empty table, with one probe.
 //! - `chroma`: a Chroma server over HTTP, with the smallest `ef_search` that reaches our service's recall.
 //!
+//! `PANOPTICON_BENCH_SETS=all` measures instead, for texts of several kinds, the recall that tuning promises against that
+//! of texts which are not stored, and writes `target/bench/promised.json`.
+//!
 //! Recall is measured for each of them, against an exact search. The report goes to `target/bench/vectors.json`, plots
 //! next to it; results of earlier runs for other sizes stay in it.
 
@@ -29,6 +32,7 @@ mod old;
 mod ours;
 mod pgbench;
 mod plot;
+mod promised;
 mod targets;
 mod truth;
 
@@ -60,18 +64,23 @@ async fn main() -> Result<()> {
         Some(path) => path.into(),
         None => provision::ensure_model(&data_dir, &|line| eprintln!("{line}"))?,
     };
-    let corpus = Arc::new(Corpus::read(&model, largest + QUESTIONS + FURTHER)?);
-    let panopticon = Panopticon::find_or_build()?;
-    let chroma = chroma_program();
-    if chroma.is_none() {
-        eprintln!("program `chroma` not found: leaving out Chroma");
-    }
     let options = ServerOptions {
         binaries: data_dir,
         cluster: folder()?.join("vectors"),
         durability: Durability::Full,
         access: Access::Loopback,
     };
+    if let Some(names) = promised::names()? {
+        let server = Server::start(&options, &|line| eprintln!("{line}"))?;
+        promised::promised(&server, &model, &names, largest).await?;
+        return Ok(server.release()?);
+    }
+    let corpus = Arc::new(Corpus::read(&model, largest + QUESTIONS + FURTHER)?);
+    let panopticon = Panopticon::find_or_build()?;
+    let chroma = chroma_program();
+    if chroma.is_none() {
+        eprintln!("program `chroma` not found: leaving out Chroma");
+    }
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
     let mut reports = measured_before(&sizes)?;
     for rows in sizes {

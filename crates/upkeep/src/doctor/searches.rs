@@ -35,7 +35,7 @@ pub(super) async fn measure(
     let started = Instant::now();
     let (mut exact_times, mut index_times, mut recalls) = (Vec::new(), Vec::new(), Vec::new());
     let mut without_distance = 0;
-    for sample in questions(database, table, rows, MOST_SAMPLES, SEED).await? {
+    for sample in questions(database, table, (rows, MOST_SAMPLES, SEED), None).await? {
         if started.elapsed() > LONGEST {
             break;
         }

@@ -134,7 +134,7 @@ pub async fn searches_for_rows(
     count: u32,
     seed: u32,
 ) -> Result<Vec<ReplayedSearch>, store::Error> {
-    let questions = questions(database, table, rows, count, seed).await?;
+    let questions = questions(database, table, (rows, count, seed), None).await?;
     Ok(questions.into_iter().map(|question| unfiltered(question.embedding)).collect())
 }
 
