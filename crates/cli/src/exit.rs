@@ -220,6 +220,8 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
+        | Error::ReadOnlyServer { .. }
+        | Error::OutdatedStandby { .. }
         | Error::NotVacuumed { .. } => ExitCode::Usage,
         Error::Locked { .. }
         | Error::IndexesLocked { .. }

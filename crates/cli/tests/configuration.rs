@@ -88,7 +88,8 @@ fn invalid_settings_end_a_command_with_one_line() {
     for (name, value, code, expected) in [
         ("DATABASE_URL", "mysql://u:s3cret@h/d", 2, "expected postgresql://"),
         ("DATABASE_URL", "postgresql://u:s3cret%zz%40@h/d", 2, "written `%3F %23 %2F %40 %25 %3A`"),
-        ("DATABASE_URL", "postgresql://u:s3cret@h1,h2/d", 2, "several hosts"),
+        ("DATABASE_URL", "postgresql://u:s3cret@h1,h2/d?port=1,2,3", 2, "or one port for all"),
+        ("DATABASE_URL", "postgresql://u:s3cret@h/d?target_session_attrs=master", 2, "prefer-standby"),
         ("DATABASE_URL", "postgresql://u:s3cret@h/d?service=x", 2, "parameter `service`"),
         (
             "DATABASE_URL",
@@ -367,7 +368,7 @@ fn variables_of_libpq_are_applied_or_refused() {
     };
     for (name, value) in [
         ("PGSERVICE", "prod"),
-        ("PGTARGETSESSIONATTRS", "read-write"),
+        ("PGTARGETSESSIONATTRS", "nonsense"),
         ("PGREQUIREPEER", "postgres"),
         ("PGSSLMODE", "nonsense"),
         ("PGHOSTADDR", "nonsense"),

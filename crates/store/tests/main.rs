@@ -5,6 +5,7 @@ mod chroma_server;
 mod cut_off;
 mod databases;
 mod differential;
+mod failover;
 mod labels;
 mod metadata;
 mod names;

@@ -8,18 +8,19 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    time::Duration,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use sqlx::{
-    PgConnection, PgPool, Postgres, Row as _,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use records::lock::Mutex;
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, pool::PoolConnection, postgres::PgPoolOptions};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{
+    connection_fault::NoServer,
+    servers::{Found, Place, Servers},
     shares::Permit,
     sql::{
         Sql,
@@ -31,9 +32,18 @@ use super::{
 /// is closed, and the server, which checks the connection, ends the statement.
 const ROLLED_BACK: Duration = Duration::from_millis(200);
 
+/// While a connection is awaited for longer, its server may be lost, and is looked for.
+const DOUBT: Duration = Duration::from_millis(250);
+
 /// A pool that only gives out guarded connections.
 #[derive(Clone, Debug)]
-pub(super) struct Pool(PgPool);
+pub(super) struct Pool {
+    pool: PgPool,
+    /// Where it connects.
+    servers: Arc<Servers>,
+    /// The generation of the server to which it connects; locked while that is changed.
+    generation: Arc<Mutex<u64>>,
+}
 
 /// A connection of a [`Pool`].
 #[derive(Debug)]
@@ -43,6 +53,7 @@ pub(super) struct Checkout {
     /// The permit for the connection.
     permit: Option<Permit>,
     cleanup: Cleanup,
+    servers: Arc<Servers>,
 }
 
 /// What has to be cleaned up if the caller is cancelled.
@@ -60,12 +71,58 @@ pub(crate) struct Transaction(Checkout);
 
 impl Pool {
     /// Connects when a connection is requested.
-    pub(super) fn new(options: PgPoolOptions, to: PgConnectOptions) -> Self {
-        Self(options.connect_lazy_with(to))
+    pub(super) fn new(options: PgPoolOptions, servers: &Arc<Servers>) -> Self {
+        let admitting = Arc::clone(servers);
+        let options = if servers.is_followed() {
+            options.after_connect(move |connection, _| {
+                let servers = Arc::clone(&admitting);
+                Box::pin(async move { servers.admit(connection).await })
+            })
+        } else {
+            options
+        };
+        // Set by the first caller.
+        let pool = options.connect_lazy_with(servers.first().clone());
+        Self { pool, servers: Arc::clone(servers), generation: Arc::default() }
     }
 
     pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Checkout> {
-        Ok(Checkout { connection: Some(self.0.acquire().await?), permit, cleanup: Cleanup::Nothing })
+        // Boxed, since it is part of many futures.
+        let connection = Some(Box::pin(self.connection()).await?);
+        let servers = Arc::clone(&self.servers);
+        Ok(Checkout { connection, permit, cleanup: Cleanup::Nothing, servers })
+    }
+
+    /// A connection to the server that is used.
+    async fn connection(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        let mut places = self.servers.watch();
+        let mut acquired = pin!(self.pool.acquire());
+        loop {
+            match &*places.borrow_and_update() {
+                Place::At(found) => self.connect_to(found),
+                Place::Lost(reason) => return Err(NoServer::new(reason.to_string()).into()),
+            }
+            tokio::select! {
+                acquired = &mut acquired => return acquired.map_err(NoServer::at_connect),
+                // An attempt to reach the former server may hang. The sender is there as long as `servers`.
+                _ = places.changed() => acquired.set(self.pool.acquire()),
+                () = tokio::time::sleep(DOUBT) => self.servers.doubt(),
+            }
+        }
+    }
+
+    /// Makes new connections go to `found`.
+    fn connect_to(&self, found: &Found) {
+        let mut generation = self.generation.lock();
+        if *generation < found.generation {
+            *generation = found.generation;
+            self.pool.set_connect_options(self.servers.options(found).clone());
+        }
+    }
+
+    /// Whether a connection made at `since` goes to the server that is used.
+    pub(super) fn is_current(&self, since: Instant) -> bool {
+        self.servers.is_current(since)
     }
 
     /// Begins a transaction by the statements `begin`.
@@ -79,21 +136,21 @@ impl Pool {
 
     /// A connection that is detached from the pool and closed when it is dropped.
     pub(super) async fn take(&self) -> sqlx::Result<PgConnection> {
-        Ok(self.0.acquire().await?.detach())
+        Ok(Box::pin(self.connection()).await?.detach())
     }
 
     /// The number of connections, and how many of them are idle.
     pub(super) fn size(&self) -> (u32, usize) {
-        (self.0.size(), self.0.num_idle())
+        (self.pool.size(), self.pool.num_idle())
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.pool.is_closed()
     }
 
     /// Closes the pool; returns when all connections are closed.
     pub(super) fn close(&self) -> impl Future<Output = ()> {
-        self.0.close()
+        self.pool.close()
     }
 }
 
@@ -155,25 +212,34 @@ impl Drop for Checkout {
         if cleanup == Cleanup::Nothing {
             return drop(connection);
         }
+        let servers = Arc::clone(&self.servers);
         // The task ends by itself, like the pool's own tasks that return connections.
         drop(runtime.spawn(async move {
-            match tokio::time::timeout(ROLLED_BACK, is_in_step(&mut connection, cleanup)).await {
-                Ok(true) => drop(connection),
-                _ => drop(connection.detach()),
+            match tokio::time::timeout(ROLLED_BACK, is_read_only(&mut connection, cleanup)).await {
+                Ok(Some(is_read_only)) => {
+                    servers.notice(is_read_only);
+                    drop(connection);
+                }
+                _ => {
+                    servers.doubt();
+                    drop(connection.detach());
+                }
             }
             drop(permit);
         }));
     }
 }
 
-/// Rolls back and checks that the connection returns the expected answer.
-async fn is_in_step(connection: &mut PgConnection, cleanup: Cleanup) -> bool {
+/// Rolls back and checks that the connection returns the expected answer. Returns whether its server rejects writes; `None`
+/// if the connection cannot be used again.
+async fn is_read_only(connection: &mut PgConnection, cleanup: Cleanup) -> Option<bool> {
     let word = Uuid::new_v4();
     let question = match cleanup {
         Cleanup::Nothing | Cleanup::Statement => echo(word),
         Cleanup::Transaction => roll_back_and_echo(word),
     };
-    let said = sqlx::raw_sql(question).fetch_all(connection).await;
-    let said = said.map(|rows| rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>());
-    matches!(said, Ok(Ok(words)) if words == [word.to_string()])
+    let said = sqlx::raw_sql(question).fetch_all(connection).await.ok()?;
+    let [row] = &said[..] else { return None };
+    let is_in_step = row.try_get::<String, _>(0).ok()? == word.to_string();
+    is_in_step.then(|| row.try_get(1).ok()).flatten()
 }

@@ -1,6 +1,10 @@
 //! Connections: parsing the URL, opening a pool, and showing its address without the password.
 
-use std::{future, sync::Arc, time::Duration};
+use std::{
+    future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::{future::try_join_all, stream::BoxStream};
 use log::LevelFilter;
@@ -17,6 +21,7 @@ use super::{
     growth::Growth,
     hot_connections::{HotConnections, TRUSTED_IDLE},
     search_watch::SearchWatch,
+    servers::{ServerRole, Servers},
     session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
     sql::{self, transaction::StatementLimits},
@@ -94,7 +99,7 @@ pub struct Database {
     /// The statement time-out of a read-only handle; `None` for others.
     looking: Option<Duration>,
     address: String,
-    is_local: bool,
+    servers: Arc<Servers>,
     max_connections: u32,
     watch: Option<Arc<SearchWatch>>,
     /// Shared by all handles.
@@ -130,28 +135,23 @@ impl Database {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn connect_with(url: &str, limits: &DatabaseOptions) -> Result<Self, Error> {
-        let (options, timeout) = DatabaseUrl::parse(url)
-            .and_then(|url| url.connect_options())
+        let mut connecting = DatabaseUrl::parse(url)
+            .and_then(|url| url.connecting())
             .map_err(|source| Error::Url { source })?;
-        let options = options
-            .application_name(&limits.application_name)
-            // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
-            .extra_float_digits(None)
-            // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.
-            .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
-        let database = options.get_database().unwrap_or_else(|| options.get_username());
-        let host = options.get_socket().and_then(|socket| socket.to_str()).unwrap_or(options.get_host());
-        let address = format!("{host}:{}/{database}", options.get_port());
-        let is_local = options.get_socket().is_some()
-            || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
-            || options.get_host().starts_with('/');
+        for options in &mut connecting.servers {
+            *options = options
+                .clone()
+                .application_name(&limits.application_name)
+                // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
+                .extra_float_digits(None)
+                // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.
+                .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
+        }
+        let servers = Servers::of(connecting, CONNECT_TIMEOUT);
+        let address = servers.address();
         // The pool retries until its time-out and then only reports the time-out; a direct connection reports the
         // cause.
-        let attempt = PgConnection::connect_with(&options);
-        let mut connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
-            .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(|source| refused(source, &address))?;
+        let mut connection = servers.connect().await.map_err(|source| refused(source, &address))?;
         let mut transaction = connection.begin().await.during("begin a transaction")?;
         let session = session::look(&mut transaction).await.during("read the properties of the database")?;
         let allowed = allowed_connections(&mut transaction).await?;
@@ -163,21 +163,26 @@ impl Database {
             looks_for_client: looks_for_client(&mut connection).await,
         };
         connection.close().await.during("close a connection")?;
+        let pinging = Arc::clone(&servers);
         let pool_options = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(limits.acquire_timeout)
             .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(
-                    async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
-                )
+            .before_acquire(move |connection, metadata| {
+                let servers = Arc::clone(&pinging);
+                Box::pin(async move {
+                    let made = Instant::now().checked_sub(metadata.age);
+                    let is_current = made.is_some_and(|made| servers.is_current(made));
+                    let is_trusted = metadata.idle_for < TRUSTED_IDLE;
+                    Ok(is_current && (is_trusted || connection.ping().await.is_ok()))
+                })
             })
             .after_release(|connection, _| {
                 // A large row or value leaves a buffer of its size behind, which each connection would keep.
                 connection.shrink_buffers();
                 Box::pin(future::ready(Ok(true)))
             });
-        let pool = Pool::new(pool_options, options.clone());
+        let pool = Pool::new(pool_options, &servers);
         let check_options = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(limits.acquire_timeout)
@@ -190,14 +195,14 @@ impl Database {
                 max_connections / CONNECTIONS_PER_HOT_ONE,
             )),
             pool,
-            checks: Pool::new(check_options, options),
+            checks: Pool::new(check_options, &servers),
             shares: Arc::new(Shares::new(max_connections, limits.memory)),
             share: None,
             limits: statement_limits,
             acquire_timeout: limits.acquire_timeout,
             looking: None,
             address,
-            is_local,
+            servers,
             max_connections,
             watch: None,
             growth: Arc::default(),
@@ -258,7 +263,26 @@ impl Database {
 
     /// Whether the server seems to run on this machine and to share its memory and cores.
     pub(crate) fn is_local(&self) -> bool {
-        self.is_local
+        self.servers.are_local()
+    }
+
+    /// The role of the server that is used, as last seen; `None` while no server of the URL suits.
+    pub fn server_role(&self) -> Option<ServerRole> {
+        self.servers.role()
+    }
+
+    /// Whether the server that is used rejected writes when it was last seen.
+    pub fn rejects_writes(&self) -> bool {
+        self.server_role().is_some_and(|role| !role.accepts_writes())
+    }
+
+    /// Whether the server that is used accepts writes. Asks all servers of the URL if it did not when it was last seen.
+    pub async fn accepts_writes(&self) -> bool {
+        let accepts_writes = || self.servers.role().is_some_and(ServerRole::accepts_writes);
+        if !accepts_writes() {
+            self.servers.look_again().await;
+        }
+        accepts_writes()
     }
 
     /// The properties of the database as last read.

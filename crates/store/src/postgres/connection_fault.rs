@@ -24,6 +24,36 @@ enum Remedy {
     Server(&'static str),
 }
 
+/// Why none of several servers is used, or the one that answers does not do so as PostgreSQL does, as the cause of an
+/// [`sqlx::Error::Io`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoServer(String);
+
+impl NoServer {
+    pub(super) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+
+    /// Of an attempt to connect for an operation. What is no error of the connection is returned as it is.
+    pub(super) fn at_connect(error: sqlx::Error) -> sqlx::Error {
+        match error {
+            sqlx::Error::Protocol(_) => Self::new(NOT_POSTGRESQL.to_owned()).into(),
+            error => error,
+        }
+    }
+
+    fn of(cause: &io::Error) -> Option<&Self> {
+        cause.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<NoServer> for sqlx::Error {
+    fn from(error: NoServer) -> Self {
+        Self::Io(io::Error::new(ErrorKind::NotConnected, error))
+    }
+}
+
 const NOT_POSTGRESQL: &str = "it does not answer as PostgreSQL does";
 const CHECK_PORT: Remedy = Remedy::Url("check that PostgreSQL listens there, or correct the host and port");
 
@@ -75,6 +105,9 @@ impl ConnectionFault {
 }
 
 fn of_io(cause: &io::Error) -> (String, Option<Remedy>) {
+    if let Some(none) = NoServer::of(cause) {
+        return (none.to_string(), None);
+    }
     const START: Remedy = Remedy::Url("start the server, or correct the host and port");
     let (words, remedy) = match cause.kind() {
         ErrorKind::ConnectionRefused => ("connection refused", START),

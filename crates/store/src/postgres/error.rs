@@ -306,6 +306,30 @@ pub enum Error {
         /// The cause.
         source: Box<crate::storage::StorageError>,
     },
+    /// The server rejects writes.
+    #[error(
+        "failed to {operation}: the server is a standby, or its transactions are read-only: connect to the primary; a URL with \
+            several hosts and target_session_attrs=read-write finds it"
+    )]
+    ReadOnlyServer {
+        /// The operation, as a verb phrase.
+        operation: &'static str,
+        /// The server's error.
+        source: sqlx::Error,
+    },
+    /// A server that rejects writes lacks our current schema.
+    #[error(
+        "the server of the database at {database} is a standby or read-only, and the schema there has version {}, but this program needs {known}: start this version of panopticon on the primary first, which upgrades the schema",
+        found.map_or_else(|| "none".to_owned(), |found| found.to_string())
+    )]
+    OutdatedStandby {
+        /// Host, port and database.
+        database: String,
+        /// Version of the database's schema, if there is one.
+        found: Option<i64>,
+        /// The version of this program.
+        known: i64,
+    },
     /// A statement failed.
     #[error("failed to {operation}")]
     Statement {
@@ -337,6 +361,7 @@ impl Error {
         let (Self::Statement { source, .. }
         | Self::Privilege { source, .. }
         | Self::SharedMemory { source, .. }
+        | Self::ReadOnlyServer { source, .. }
         | Self::Row { source, .. }) = self
         else {
             return false;
@@ -373,6 +398,7 @@ impl<T> StatementContext<T> for sqlx::Result<T> {
             Err(source) => match missing_privilege(&source) {
                 Some(remedy) => Error::Privilege { operation, remedy, source },
                 None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
+                None if is_read_only(&source) => Error::ReadOnlyServer { operation, source },
                 None => Error::Statement { operation, source },
             },
         })
@@ -383,6 +409,12 @@ const DISK_FULL: &str = "53100";
 
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
+}
+
+/// Whether the server rejected a write as a standby does.
+pub(crate) fn is_read_only(error: &sqlx::Error) -> bool {
+    const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+    code(error).as_deref() == Some(READ_ONLY_SQL_TRANSACTION)
 }
 
 /// Whether the server ran out of shared memory: "could not resize shared memory segment".

@@ -6,9 +6,9 @@ use super::{
     bounded::AnswerTooLarge,
     concise_error::concise,
     connection_fault::ConnectionFault,
-    error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
+    error::{BEYOND_HALF, is_beyond_half, is_read_only, is_shared_memory, missing_privilege},
 };
-use crate::storage::StorageError;
+use crate::storage::{ReadOnlyServer, StorageError};
 
 /// The operation that failed.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,9 @@ impl Failing {
             Error::Connect { .. } | Error::ConnectionLost { .. } => {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             }
+            Error::ReadOnlyServer { .. } => {
+                StorageError::Unavailable { service: self.0, source: ReadOnlyServer.into() }
+            }
             Error::Statement { ref source, .. } if is_transient(source) => {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             }
@@ -61,8 +64,11 @@ impl Failing {
     }
 }
 
-/// A passing error, in our words if the connection failed.
+/// A passing error, in our words if the connection failed or the server rejects writes.
 pub(crate) fn connection_problem(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    if is_read_only(&error) {
+        return ReadOnlyServer.into();
+    }
     ConnectionFault::at_work(error).map_or_else(Into::into, Into::into)
 }
 

@@ -56,7 +56,8 @@ impl HotConnections {
     /// A recently used connection, or one from the pool.
     pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<HotConnection> {
         let idle = self.idle().connections.pop();
-        match idle.filter(HotConnection::is_fresh) {
+        let is_usable = |idle: &HotConnection| idle.is_fresh() && self.pool.is_current(idle.since);
+        match idle.filter(is_usable) {
             Some(mut connection) => {
                 connection.checkout.count_as(permit);
                 Ok(connection)

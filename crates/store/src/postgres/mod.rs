@@ -39,6 +39,7 @@ mod schema_migrations;
 mod search_watch;
 pub mod searches;
 mod server_facts;
+mod servers;
 mod service_indexes;
 mod session;
 mod shares;
@@ -77,6 +78,7 @@ pub use result_selection::{
 };
 pub use schema_migrations::schema_version;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
+pub use servers::ServerRole;
 pub use session::{Session, Vectors};
 pub use snapshot::{Snapshot, StoredTable, TableContents};
 pub use sql::{

@@ -45,12 +45,16 @@ pub enum TableState {
 }
 
 impl Database {
-    /// Brings the services' schema up to date: creates the extension and missing tables, and adopts existing ones.
+    /// Brings the services' schema up to date: creates the extension and missing tables, and adopts existing ones. On a
+    /// server that rejects writes, checks that it is up to date.
     ///
     /// # Errors
     /// When the server is too old, the extension is missing or too old, privileges are missing, or a table of ours
     /// has other columns.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
+        if !self.accepts_writes().await {
+            return self.check_prepared().await;
+        }
         let tables = Service::ALL.map(Table::of);
         let migrators = [&SERVICES, &BOOKKEEPING];
         let mut transaction = self.begin_schema_change(&migrators).await?;
@@ -67,9 +71,26 @@ impl Database {
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
     pub async fn prepare_bookkeeping(&self) -> Result<(), Error> {
+        if !self.accepts_writes().await {
+            return self.check_prepared().await;
+        }
         let mut transaction = self.begin_schema_change(&[&BOOKKEEPING]).await?;
         prepare(&mut transaction, &[&BOOKKEEPING]).await?;
         transaction.commit().await.during("commit the schema")
+    }
+
+    /// Checks that the schema is that of this program, where it cannot be brought up to date.
+    async fn check_prepared(&self) -> Result<(), Error> {
+        let found = self
+            .in_transaction(async |connection| {
+                schema_migrations::applied_version(connection).await.during("read the schema's version")
+            })
+            .await?;
+        let known = schema_migrations::schema_version();
+        if found == Some(known) {
+            return Ok(());
+        }
+        Err(Error::OutdatedStandby { database: self.address().to_owned(), found, known })
     }
 
     /// Creates everything that `jobs` need and records them, in one transaction: the services' schema if one of them

@@ -39,8 +39,8 @@ impl Database {
             }
             indexes
         };
-        // Checked first without the lock, which a long build of a vector index may hold.
-        if self.unfinished(indexes()).await?.is_empty() {
+        // Those of a standby are the primary's. Checked first without the lock, which a long build of a vector index may hold.
+        if self.rejects_writes() || self.unfinished(indexes()).await?.is_empty() {
             return Ok(());
         }
         let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;

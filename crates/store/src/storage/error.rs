@@ -6,11 +6,25 @@ use records::Service;
 /// small pages; with a larger one, few clients could exhaust memory.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
+/// The server in use accepts no writes, as a cause of [`StorageError::Unavailable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the database server is a standby, or its transactions are read-only")]
+pub struct ReadOnlyServer;
+
+/// What an unavailable store does, which clients are told.
+pub(crate) fn unavailability(source: &(dyn std::error::Error + Send + Sync + 'static)) -> &'static str {
+    if source.is::<ReadOnlyServer>() {
+        "accepts no writes at present: its database server is a standby or read-only"
+    } else {
+        "does not answer"
+    }
+}
+
 /// An operation on a storage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The store is unavailable. The same operation may succeed later.
-    #[error("the {service} storage does not answer")]
+    #[error("the {service} storage {}", unavailability(.source.as_ref()))]
     Unavailable {
         /// The service of the storage.
         service: Service,

@@ -20,7 +20,8 @@ use records::Service;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub(crate) use cursor::{read_time, write_time};
-pub use error::{MAX_ANSWER_BYTES, StorageError};
+pub(crate) use error::unavailability;
+pub use error::{MAX_ANSWER_BYTES, ReadOnlyServer, StorageError};
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Scalar, Test};
 #[cfg(any(test, fuzzing))]
 pub(crate) use folding::unfold as unfolded;

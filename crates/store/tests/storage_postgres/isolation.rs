@@ -173,8 +173,11 @@ async fn read_only_database_is_reported_as_not_writable() {
         PostgresStorage::new(connected(&test_database, &DatabaseOptions::default()).await, Service::Query);
     storage.check().await.expect("it can be read");
     let error = storage.check_writes().await.expect_err("it is read-only");
-    let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
-    assert_eq!(source.to_string(), "the database rejects writes: it is read-only or a standby");
+    assert!(matches!(error, StorageError::Unavailable { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "the query storage accepts no writes at present: its database server is a standby or read-only"
+    );
 }
 
 #[tokio::test]

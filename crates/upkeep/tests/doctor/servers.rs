@@ -156,7 +156,7 @@ async fn examination_is_read_only_and_bounded_in_time() {
     let patient = database.read_only(Duration::from_secs(60));
     let record = PlanRecord { observed: serde_json::json!({}), plan: serde_json::json!({}), writes: 0 };
     let refused = patient.begin_plan(&queries(), &record).await.expect_err("it writes");
-    let store::Error::Statement { source, .. } = &refused else { panic!("{refused:?}") };
+    let store::Error::ReadOnlyServer { source, .. } = &refused else { panic!("{refused:?}") };
     let code = source.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
     assert_eq!(code.as_deref(), Some("25006"), "{refused:?}");
     let hasty = database.read_only(Duration::from_millis(1));

@@ -1,9 +1,12 @@
 //! Errors of collections, by what a client can do about them.
 
-use crate::postgres::{
-    bounded::AnswerTooLarge,
-    concise_error::concise,
-    failure::{connection_problem, is_invalid_pattern, is_transient},
+use crate::{
+    postgres::{
+        bounded::AnswerTooLarge,
+        concise_error::concise,
+        failure::{connection_problem, is_invalid_pattern, is_transient},
+    },
+    storage::unavailability,
 };
 
 /// Maximum bytes of the records of an answer. With a lower limit, clients that read whole collections fail earlier; with a
@@ -45,7 +48,7 @@ pub enum CollectionError {
     #[error("too much memory is in use: retry later, or request less")]
     Busy,
     /// The database is unavailable. The same operation may succeed later.
-    #[error("the database does not answer")]
+    #[error("the database {}", unavailability(.source.as_ref()))]
     Unavailable {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,

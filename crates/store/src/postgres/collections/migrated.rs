@@ -178,7 +178,8 @@ impl Database {
         .await
         .map_err(failing(OPERATION))?;
         for table in Service::ALL.map(Table::of) {
-            if unregistered.contains(&table.name) {
+            // On a standby, they are missing until the primary has registered them.
+            if unregistered.contains(&table.name) && !self.rejects_writes() {
                 self.register_service(&table).await?;
             }
         }

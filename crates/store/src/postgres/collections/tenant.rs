@@ -11,6 +11,10 @@ impl Database {
     /// When the database fails.
     pub async fn create_default_tenant(&self) -> Result<(), CollectionError> {
         const OPERATION: &str = "create the default tenant";
+        // That of a standby is the primary's.
+        if self.rejects_writes() {
+            return Ok(());
+        }
         let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
         sqlx::query!(
             "insert into chroma_tenants (name, created_at) values ($1, $2) on conflict do nothing",

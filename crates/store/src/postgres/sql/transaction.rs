@@ -49,14 +49,14 @@ where current_setting(name, true) <> '0'"
     statements
 }
 
-/// Makes the server return `word`.
+/// Makes the server return `word`, and whether it rejects writes.
 pub(crate) fn echo(word: Uuid) -> Sql {
-    trusted(format!("select '{word}'"))
+    trusted(format!("select '{word}', current_setting('transaction_read_only') = 'on'"))
 }
 
-/// Rolls a transaction back and then makes the server return `word`.
+/// Rolls a transaction back and then makes the server return the same.
 pub(crate) fn roll_back_and_echo(word: Uuid) -> Sql {
-    trusted(format!("rollback; select '{word}'"))
+    trusted(format!("rollback; {}", echo(word).0))
 }
 
 /// Limits of the statements of services.

@@ -40,8 +40,8 @@ use super::{
 use crate::{
     row::object_to_json,
     storage::{
-        Atomicity, CategoryCount, Change, Cursor, EXPORT_BYTES, Hit, Insertion, NewRecord, Record, Search,
-        Selection, Start, Storage, StorageError, StorageKind,
+        Atomicity, CategoryCount, Change, Cursor, EXPORT_BYTES, Hit, Insertion, NewRecord, ReadOnlyServer,
+        Record, Search, Selection, Start, Storage, StorageError, StorageKind,
     },
 };
 
@@ -185,8 +185,7 @@ impl Storage for PostgresStorage {
         .await
         .map_err(self.failing.to(OPERATION))?;
         if is_read_only {
-            let source = "the database rejects writes: it is read-only or a standby".into();
-            return Err(StorageError::Failed { operation: OPERATION, source });
+            return Err(StorageError::Unavailable { service: self.service(), source: ReadOnlyServer.into() });
         }
         let refusal = writes::refusal(&mut transaction, self.service()).await;
         if let Some(reason) = refusal.map_err(self.failing.to(OPERATION))? {

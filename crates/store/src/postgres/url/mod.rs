@@ -7,18 +7,33 @@ mod parameters;
 mod parts;
 mod passfile;
 mod scheme;
+mod servers;
 mod split;
 
 use std::{str::FromStr as _, time::Duration};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use self::parameters::{Verdict, verdict};
+use self::{
+    parameters::{Verdict, verdict},
+    servers::Listed,
+};
 
+pub(crate) use self::servers::Target;
 pub use self::{
     parameters::libpq_parameter,
     parts::{DatabaseUrl, UrlError},
 };
+
+/// How connections are made.
+pub(crate) struct Connecting {
+    /// The driver's options for each server, in the order in which they are tried; at least one.
+    pub(crate) servers: Vec<PgConnectOptions>,
+    /// Which of them is wanted.
+    pub(crate) target: Target,
+    /// The time-out of an attempt, if the URL has one.
+    pub(crate) timeout: Option<Duration>,
+}
 
 impl DatabaseUrl {
     /// Parses `text`. A password may contain reserved characters of URLs if the URL is still unambiguous.
@@ -80,12 +95,14 @@ impl DatabaseUrl {
             url += &password.map(|password| format!(":{password}")).unwrap_or_default();
             url.push('@');
         }
-        url += &match self.host.as_deref() {
-            Some(host) if host.contains(':') => format!("[{host}]"),
-            Some(host) => encoded(host),
-            None => String::new(),
-        };
-        url += &self.port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
+        // Of a list, each has its place in both.
+        let mut ports = self.port.as_deref().unwrap_or_default().split(',');
+        for (place, host) in self.host.as_deref().unwrap_or_default().split(',').enumerate() {
+            url += if place > 0 { "," } else { "" };
+            url += &if host.contains(':') { format!("[{host}]") } else { encoded(host) };
+            let port = ports.next().filter(|port| !port.is_empty());
+            url += &port.map(|port| format!(":{port}")).unwrap_or_default();
+        }
         url += &self.database.as_deref().map(|name| format!("/{}", encoded(name))).unwrap_or_default();
         for (index, (name, value)) in parameters.into_iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
@@ -114,13 +131,7 @@ impl DatabaseUrl {
                 return Err(UrlError::Parameter { name: name.clone(), reason });
             }
         }
-        let is_list = |name| self.value(name).is_some_and(|value: &str| value.contains(','));
-        if ["host", "hostaddr", "port"].into_iter().any(is_list) {
-            return Err(UrlError::SeveralHosts);
-        }
-        if self.value("port").is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err(UrlError::Unreadable);
-        }
+        self.servers()?;
         let is_verified = self.value("sslmode") == Some("verify-full") || self.has_system_roots();
         if self.value("hostaddr").is_some() && self.value("host").is_some() && is_verified {
             let reason =
@@ -135,14 +146,32 @@ impl DatabaseUrl {
         self.value("sslrootcert") == Some("system")
     }
 
-    /// The options of the driver and the time-out.
-    pub(crate) fn connect_options(&self) -> Result<(PgConnectOptions, Option<Duration>), UrlError> {
+    /// How connections are made.
+    pub(crate) fn connecting(&self) -> Result<Connecting, UrlError> {
         self.say_what_is_ignored();
+        let servers = self.servers()?;
+        let mut options =
+            servers.iter().map(|server| self.options(server)).collect::<Result<Vec<_>, UrlError>>()?;
+        if self.value("load_balance_hosts") == Some("random") {
+            options.sort_by_cached_key(|_| uuid::Uuid::new_v4());
+        }
+        // As in libpq, 0 means no time-out; our own limit applies.
+        let seconds = self.value("connect_timeout").and_then(|text| text.trim().parse::<u64>().ok());
+        let timeout =
+            seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.max(2)));
+        let target = self.value("target_session_attrs").and_then(Target::named).unwrap_or_default();
+        Ok(Connecting { servers: options, target, timeout })
+    }
+
+    /// The options of the driver for `server`.
+    fn options(&self, server: &Listed<'_>) -> Result<PgConnectOptions, UrlError> {
         let mut parameters = Vec::new();
-        for name in ["host", "port", "user", "dbname", "options", "sslcert", "sslkey"] {
+        for name in ["user", "dbname", "options", "sslcert", "sslkey"] {
             parameters.extend(self.value(name).filter(|value| !value.is_empty()).map(|value| (name, value)));
         }
-        parameters.extend(self.value("hostaddr").map(|address| ("hostaddr", address)));
+        let Listed { host, address, port } = server;
+        let of_server = [("host", *host), ("port", *port), ("hostaddr", *address)];
+        parameters.extend(of_server.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let named = |(name, value): &'_ (String, String)| {
             name.starts_with("options[").then(|| (name.clone(), value.clone()))
         };
@@ -154,7 +183,7 @@ impl DatabaseUrl {
         parameters.extend(root.map(|path| ("sslrootcert", path)));
         let password = match self.value("password") {
             Some(password) => Some(password.to_owned()),
-            None => self.password_of_file()?,
+            None => self.password_of_file(server)?,
         };
         parameters.extend(password.as_deref().map(|password| ("password", password)));
         let query: Vec<String> =
@@ -162,12 +191,7 @@ impl DatabaseUrl {
         let options = PgConnectOptions::from_str(&format!("postgresql:///?{}", query.join("&")))
             .map_err(|source| UrlError::Value { source })?;
         let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
-        let options = options.ssl_mode(if is_socket { PgSslMode::Disable } else { self.ssl_mode()? });
-        // As in libpq, 0 means no time-out; our own limit applies.
-        let seconds = self.value("connect_timeout").and_then(|text| text.trim().parse::<u64>().ok());
-        let timeout =
-            seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.max(2)));
-        Ok((options, timeout))
+        Ok(options.ssl_mode(if is_socket { PgSslMode::Disable } else { self.ssl_mode()? }))
     }
 
     fn ssl_mode(&self) -> Result<PgSslMode, UrlError> {
@@ -182,13 +206,13 @@ impl DatabaseUrl {
         }
     }
 
-    fn password_of_file(&self) -> Result<Option<String>, UrlError> {
+    fn password_of_file(&self, server: &Listed<'_>) -> Result<Option<String>, UrlError> {
         let Some(path) = self.value("passfile").filter(|path| !path.is_empty()) else { return Ok(None) };
-        let host = self.value("host").or_else(|| self.value("hostaddr")).unwrap_or("localhost");
+        let host = server.host.or(server.address).unwrap_or("localhost");
         let user = self.value("user").unwrap_or_default();
         let wanted = passfile::Wanted {
             host,
-            port: self.value("port").unwrap_or("5432"),
+            port: server.port.unwrap_or("5432"),
             database: self.value("dbname").unwrap_or(user),
             user,
         };

@@ -1,5 +1,7 @@
 //! The handling of each parameter of libpq.
 
+use super::servers::Target;
+
 /// How a parameter is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -100,9 +102,12 @@ pub(super) fn verdict(name: &str, value: &str) -> Verdict {
         "service" | "servicefile" => Refused(
             "is not supported, since service files are not read: write host, port, user and dbname into the URL",
         ),
-        "target_session_attrs" => {
-            only(&["any", ""], "is not supported: name the primary server in the URL, and leave it out")
-        }
+        "target_session_attrs" => match Target::named(value) {
+            Some(_) => Honoured,
+            None => {
+                Refused("is invalid: expected any, read-write, read-only, primary, standby or prefer-standby")
+            }
+        },
         "load_balance_hosts" => only(&["disable", "random"], "is invalid: expected disable or random"),
         "channel_binding" => only(
             &["disable", "prefer"],

@@ -15,9 +15,11 @@ pub enum UrlError {
         /// What it seems to be.
         reason: &'static str,
     },
-    /// It names several servers.
-    #[error("it names several hosts or ports, of which only one can be used: name the primary server")]
-    SeveralHosts,
+    /// Its hosts, addresses and ports do not make a list of servers.
+    #[error(
+        "its hosts and ports are no list of servers: expected a host and a port number for each of up to 32 servers (`host1:5432,host2:5432`), or one port for all"
+    )]
+    Servers,
     /// A parameter that is not supported and must not be ignored.
     #[error("parameter `{name}` {reason}")]
     Parameter {

@@ -93,24 +93,33 @@ fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
     })
 }
 
-/// Host and port, which may be empty, or lists of them, which a later check rejects.
+/// Host and port, which may be empty; or lists of them, as libpq writes them, with an empty port where one has none.
 fn host_and_port(address: &str) -> Option<(String, String)> {
-    if let Some(bracketed) = address.strip_prefix('[') {
-        let (host, after) = bracketed.split_once(']')?;
-        host.split('%').next()?.parse::<std::net::Ipv6Addr>().ok()?;
-        let port = if after.is_empty() { "" } else { after.strip_prefix(':')? };
-        return is_port(port).then(|| (host.to_owned(), port.to_owned()));
-    }
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for one in address.split(',') {
-        let (host, port) = one.split_once(':').unwrap_or((one, ""));
-        if !is_port(port) || host.contains(|c: char| c.is_whitespace() || "[]\\<>^|\"`{}".contains(c)) {
+        let (host, port) = match one.strip_prefix('[') {
+            Some(bracketed) => {
+                let (host, after) = bracketed.split_once(']')?;
+                host.split('%').next()?.parse::<std::net::Ipv6Addr>().ok()?;
+                (host.to_owned(), if after.is_empty() { "" } else { after.strip_prefix(':')? })
+            }
+            None => {
+                let (host, port) = one.split_once(':').unwrap_or((one, ""));
+                if host.contains(|c: char| c.is_whitespace() || "[]\\<>^|\"`{}".contains(c)) {
+                    return None;
+                }
+                // An encoded comma would be another host for libpq.
+                (decoded(host).filter(|host| !host.contains(','))?, port)
+            }
+        };
+        if !is_port(port) {
             return None;
         }
-        hosts.push(decoded(host)?);
-        ports.extend(Some(port).filter(|port| !port.is_empty()));
+        hosts.push(host);
+        ports.push(port);
     }
-    Some((hosts.join(","), ports.join(",")))
+    let has_port = ports.iter().any(|port| !port.is_empty());
+    Some((hosts.join(","), if has_port { ports.join(",") } else { String::new() }))
 }
 
 fn is_port(text: &str) -> bool {

@@ -12,6 +12,12 @@ fn refused(text: &str) -> String {
     error
 }
 
+fn only_server(text: &str) -> PgConnectOptions {
+    let mut servers = parse(text).connecting().expect("it can be used").servers;
+    assert_eq!(servers.len(), 1, "{text}");
+    servers.remove(0)
+}
+
 #[test]
 fn password_with_characters_of_urls_is_understood_where_only_one_reading_makes_sense() {
     for password in [
@@ -154,7 +160,8 @@ fn parameters_that_decide_where_data_go_are_honoured_or_refused() {
     for (parameter, expected) in [
         ("service=prod", "service"),
         ("servicefile=/x", "servicefile"),
-        ("target_session_attrs=read-write", "primary"),
+        ("target_session_attrs=master", "prefer-standby"),
+        ("target_session_attrs=READ-WRITE", "prefer-standby"),
         ("channel_binding=require", "channel_binding"),
         ("gssencmode=require", "gssencmode"),
         ("sslnegotiation=direct", "sslnegotiation"),
@@ -169,20 +176,24 @@ fn parameters_that_decide_where_data_go_are_honoured_or_refused() {
         ("port=secret", "port number"),
         ("HOST=secret", "lower case"),
         ("Sslmode=require", "lower case"),
-        ("host=a,b", "several hosts"),
-        ("port=1,2", "several hosts"),
-        ("hostaddr=1.1.1.1,2.2.2.2", "several hosts"),
+        ("port=1,2", "one port for all"),
+        ("host=a,b&port=1,2,3", "one port for all"),
+        ("host=a,b&port=1,x", "one port for all"),
+        ("host=a,b&port=1,99999", "one port for all"),
+        ("host=a,", "one port for all"),
+        ("hostaddr=1.1.1.1,2.2.2.2", "one port for all"),
+        ("host=a,b&hostaddr=1.1.1.1,part", "one port for all"),
         ("hostaddr=1.1.1.1&sslmode=verify-full", "hostaddr"),
     ] {
         let error = refused(&format!("postgresql://u:secret@h/d?{parameter}"));
         assert!(error.contains(expected), "{parameter}: {error}");
     }
-    assert!(refused("postgresql://u:secret@h1:1,h2:2/d").contains("several hosts"));
-    let (options, timeout) = parse(
+    let Connecting { servers, timeout, .. } = parse(
         "postgresql://u:p@h/d?hostaddr=10.0.0.5&connect_timeout=1&sslmode=verify-ca&application_name=a&keepalives=1&target_session_attrs=any&channel_binding=prefer&load_balance_hosts=random&gssencmode=disable&x=y&options[a.b]=c",
     )
-    .connect_options()
+    .connecting()
     .expect("all of it can be used");
+    let [options] = &servers[..] else { panic!("one server: {servers:?}") };
     assert_eq!(options.get_host(), "10.0.0.5");
     assert_eq!(timeout, Some(Duration::from_secs(2)), "libpq's shortest");
     assert!(matches!(options.get_ssl_mode(), PgSslMode::VerifyCa));
@@ -191,25 +202,77 @@ fn parameters_that_decide_where_data_go_are_honoured_or_refused() {
 
 #[test]
 fn connections_are_made_as_the_url_says() {
-    let (options, _) = parse("postgresql://u%20v:p?w@h:5433/d%2Fe?options=-csearch_path%3Da")
-        .connect_options()
-        .expect("fine");
+    let options = only_server("postgresql://u%20v:p?w@h:5433/d%2Fe?options=-csearch_path%3Da");
     assert_eq!((options.get_host(), options.get_port()), ("h", 5433));
     assert_eq!((options.get_username(), options.get_database()), ("u v", Some("d/e")));
     assert_eq!(options.get_options(), Some("-csearch_path=a"));
-    let (socket, _) =
-        parse("postgresql://u:p@/d?host=/run/x&sslmode=require").connect_options().expect("fine");
+    let socket = only_server("postgresql://u:p@/d?host=/run/x&sslmode=require");
     assert_eq!(socket.get_socket().map(|path| path.as_path()), Some(std::path::Path::new("/run/x")));
     assert!(matches!(socket.get_ssl_mode(), PgSslMode::Disable), "no TLS on a socket, as in libpq");
-    let (system, _) = parse("postgresql://u:p@h/d?sslrootcert=system").connect_options().expect("fine");
+    let system = only_server("postgresql://u:p@h/d?sslrootcert=system");
     assert!(matches!(system.get_ssl_mode(), PgSslMode::VerifyFull));
     for required in ["ssl=true", "requiressl=1"] {
-        let (options, _) =
-            parse(&format!("postgresql://u:p@h/d?{required}")).connect_options().expect("fine");
+        let options = only_server(&format!("postgresql://u:p@h/d?{required}"));
         assert!(matches!(options.get_ssl_mode(), PgSslMode::Require), "{required}");
     }
-    let (options, _) = parse("postgresql://u:p@h/d?requiressl=0").connect_options().expect("fine");
+    let options = only_server("postgresql://u:p@h/d?requiressl=0");
     assert!(matches!(options.get_ssl_mode(), PgSslMode::Prefer));
+}
+
+#[test]
+fn servers_are_listed_as_libpq_pairs_hosts_addresses_and_ports() {
+    for (text, expected) in [
+        ("h1,h2/d", "h1:5432 h2:5432"),
+        ("h1:1,h2:2/d", "h1:1 h2:2"),
+        ("h1,h2:2/d", "h1:5432 h2:2"),
+        ("h1:1,h2/d", "h1:1 h2:5432"),
+        ("[::1]:1,h2:2,[fe80::2]/d", "::1:1 h2:2 fe80::2:5432"),
+        ("/d?host=h1,h2&port=7", "h1:7 h2:7"),
+        ("/d?host=h1,h2&port=7,8", "h1:7 h2:8"),
+        ("/d?host=h1,h2&port=,8", "h1:5432 h2:8"),
+        ("h1,h2/d?port=7", "h1:7 h2:7"),
+        ("h0:9/d?host=h1,h2", "h1:9 h2:9"),
+        ("/d?hostaddr=10.0.0.1,10.0.0.2", "10.0.0.1:5432 10.0.0.2:5432"),
+        ("h1,h2/d?hostaddr=10.0.0.1,10.0.0.2&port=7,8", "10.0.0.1:7 10.0.0.2:8"),
+        ("h1,h2:2/d?load_balance_hosts=disable", "h1:5432 h2:2"),
+    ] {
+        let url = parse(&format!("postgresql://u:pa,ss@{text}"));
+        let servers = url.connecting().expect("it can be used").servers;
+        let found: Vec<String> =
+            servers.iter().map(|server| format!("{}:{}", server.get_host(), server.get_port())).collect();
+        assert_eq!(found.join(" "), expected, "{text}");
+        assert_eq!(parse(&url.to_url()), url, "{}", url.to_url());
+        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("u"), Some("pa,ss")));
+    }
+    let mut orders: Vec<Vec<u16>> = Vec::new();
+    for _ in 0..100 {
+        let url = parse("postgresql://u@h:1,h:2,h:3/d?load_balance_hosts=random");
+        let order = url.connecting().expect("fine").servers.iter().map(|server| server.get_port()).collect();
+        orders.push(order);
+    }
+    orders.sort();
+    orders.dedup();
+    assert!(orders.len() > 1, "{orders:?}");
+    let many = vec!["h"; 33].join(",");
+    assert!(refused(&format!("postgresql://u:secret@{many}/d")).contains("32 servers"));
+}
+
+#[test]
+fn session_attributes_are_those_of_libpq() {
+    for (name, expected) in [
+        ("", Target::Any),
+        ("any", Target::Any),
+        ("read-write", Target::ReadWrite),
+        ("read-only", Target::ReadOnly),
+        ("primary", Target::Primary),
+        ("standby", Target::Standby),
+        ("prefer-standby", Target::PreferStandby),
+    ] {
+        let url = parse(&format!("postgresql://u@h1,h2/d?target_session_attrs={name}"));
+        let target = url.connecting().expect("it can be used").target;
+        assert_eq!(target, expected);
+        assert!(name.is_empty() || target.as_str() == name);
+    }
 }
 
 #[test]
@@ -260,12 +323,15 @@ fn password_is_read_from_a_passfile_that_is_ours_alone() {
     let mode =
         |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it can be set");
     let url = parse(&format!("postgresql://u@h/d?passfile={}", path.display()));
-    assert_eq!(url.password_of_file().expect("no file is no password"), None);
+    let server = url.servers().expect("there is one")[0];
+    assert_eq!(url.password_of_file(&server).expect("no file is no password"), None);
     std::fs::write(&path, "other:*:*:*:x\nh:5432:d:u:se:cret\nh:*:*:*:y\n").expect("the file is written");
     mode(0o644);
-    assert!(matches!(url.password_of_file(), Err(UrlError::Passfile { .. })));
+    assert!(matches!(url.password_of_file(&server), Err(UrlError::Passfile { .. })));
     mode(0o600);
-    assert_eq!(url.password_of_file().expect("it reads").as_deref(), Some("se"));
+    assert_eq!(url.password_of_file(&server).expect("it reads").as_deref(), Some("se"));
+    let other = Listed { host: Some("other"), ..server };
+    assert_eq!(url.password_of_file(&other).expect("it reads").as_deref(), Some("x"));
 }
 
 proptest! {
