@@ -8,6 +8,7 @@ mod contract;
 mod evaluations;
 mod exports;
 mod extended;
+mod failover;
 mod faulty;
 mod full_disk;
 mod gateway;

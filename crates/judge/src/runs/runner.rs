@@ -61,6 +61,14 @@ impl Runs {
         const RUNS: usize = 100;
         let mut working = ActiveRuns::default();
         loop {
+            // A standby has the runs of the primary, where they are executed. It may be promoted.
+            if !self.database().accepts_writes().await {
+                looked(Some("the database server accepts no writes at present".to_owned()));
+                tokio::select! {
+                    () = shutdown.begun() => break,
+                    () = tokio::time::sleep(self.config.poll) => continue,
+                }
+            }
             let mut but = working.postponed.waiting();
             but.extend(working.active.values());
             let more = RUNS.saturating_sub(working.active.len());

@@ -2,7 +2,7 @@
 
 use aide::OperationOutput;
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use records::{error_chain, shortened};
@@ -95,7 +95,11 @@ impl IntoResponse for Refusal {
         match self {
             Self::Chroma(status, message) => {
                 let message = shortened(&message, MESSAGE_CHARACTERS);
-                (status, Json(ChromaError::new(status, message))).into_response()
+                let mut response = (status, Json(ChromaError::new(status, message))).into_response();
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                }
+                response
             }
             Self::Other(error) => error.into_response(),
         }

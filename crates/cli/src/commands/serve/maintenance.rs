@@ -35,6 +35,12 @@ impl Maintainer {
                 () = self.database.growth().settled() => {}
                 () = shutdown.begun() => return,
             }
+            // A standby has what the primary maintains. It may be promoted until the next round.
+            if !self.database.accepts_writes().await {
+                pulse.beat(None);
+                tracing::debug!("no maintenance: the database server rejects writes");
+                continue;
+            }
             let observer = |event: Event<'_>| report(event, &metrics);
             let maintenance = Maintenance {
                 database: &self.database,

@@ -73,6 +73,7 @@ struct Known {
 /// Monitors the searches of a database.
 pub(super) struct SearchMonitor {
     monitor: Monitor,
+    database: Database,
     interval: Duration,
     webhook: Option<Webhook>,
     known: watch::Sender<Known>,
@@ -95,7 +96,8 @@ impl SearchMonitor {
             SearchReport { totals, intervals, recalls, alerts, unreadable }
         });
         let monitor = Monitor::new(database.clone(), config);
-        Ok(Some((Self { monitor, interval: config.interval, webhook, known }, probe)))
+        let (database, interval) = (database.clone(), config.interval);
+        Ok(Some((Self { monitor, database, interval, webhook, known }, probe)))
     }
 
     /// Runs a pass each interval until `shutdown` begins.
@@ -114,8 +116,13 @@ impl SearchMonitor {
         }
     }
 
-    /// Runs a pass. Returns why it failed, if it did.
+    /// Runs a pass, unless the server rejects writes: what is measured could not be stored. Returns why it failed, if it
+    /// did.
     async fn pass(&mut self) -> Option<String> {
+        if !self.database.accepts_writes().await {
+            tracing::debug!("no monitoring: the database server rejects writes");
+            return None;
+        }
         let Pass { history, recalls, alerts, changes, unreadable, too_large, failures } =
             match self.monitor.pass().await {
                 Ok(pass) => pass,

@@ -91,6 +91,7 @@ impl Opened {
         database.create_default_tenant().await.map_err(anyhow::Error::from)?;
         database.register_services().await.map_err(anyhow::Error::from)?;
         let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
+        warn_of_standby(&database);
         Ok(database.watched_by(Arc::new(watch)))
     }
 
@@ -143,6 +144,7 @@ impl Opened {
                 tracing::warn!(error, "the gateway cannot serve Chroma clients");
             }
             warn_of_hidden_rows(database, services).await?;
+            warn_of_standby(database);
         }
         Ok(())
     }
@@ -238,6 +240,16 @@ async fn start_own(
         own.start(&program, &directory, consent)
     })
     .await
+}
+
+/// Warns that writes are rejected.
+fn warn_of_standby(database: &Database) {
+    if database.rejects_writes() {
+        tracing::warn!(
+            "the database server at {} is a standby or read-only: reads are served; writes are answered with status 503, and maintenance, monitoring and runs wait, until it accepts writes",
+            database.address()
+        );
+    }
 }
 
 /// Warns of tables whose row-level security hides rows from this role.
