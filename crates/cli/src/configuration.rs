@@ -59,6 +59,8 @@ pub(crate) struct Configuration {
     distrust: Option<String>,
     /// Why settings may be missing: a `.env` file of the user that could not be read.
     missed: Option<String>,
+    /// Whether the database is the demo's.
+    is_demo: bool,
 }
 
 /// When maintenance is done.
@@ -88,7 +90,24 @@ impl Configuration {
         let missed = dot_env.skipped.iter().find(|skipped| skipped.is_missed);
         let missed = missed.map(|file| format!("`{}` was not read: {}", file.path.display(), file.reason));
         let distrust = dot_env.distrust().map(str::to_owned);
-        Ok(Self { settings, remarks, distrust, missed })
+        Ok(Self { settings, remarks, distrust, missed, is_demo: false })
+    }
+
+    /// The same with the database of `panopticon demo`: what the settings say about storages and separate services, which
+    /// have the user's data, is replaced by the defaults.
+    pub(crate) fn for_demo(mut self) -> Self {
+        let is_meant =
+            |setting: &&mut Setting| table::places_of_records().any(|name| name == setting.row.name);
+        for setting in self.settings.iter_mut().filter(is_meant) {
+            let value = setting.row.default().expect("their defaults depend on nothing");
+            *setting = Setting { row: setting.row, value, origin: Origin::Default, problem: None };
+        }
+        Self { missed: None, is_demo: true, ..self }
+    }
+
+    /// Whether the database is the demo's.
+    pub(crate) fn is_demo(&self) -> bool {
+        self.is_demo
     }
 
     /// What was ignored in `.env` files, one sentence each, without values from the files.

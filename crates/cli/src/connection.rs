@@ -49,6 +49,9 @@ impl Connection {
     }
 
     async fn connect(configuration: &Configuration, limits: &DatabaseOptions) -> Result<Self, Failure> {
+        if configuration.is_demo() {
+            return Self::connect_to_demo(configuration, limits).await;
+        }
         match database_url(configuration)? {
             Some(url) => Ok(Self { database: Database::connect_with(&url, limits).await?, server: None }),
             None => {
@@ -61,10 +64,17 @@ impl Connection {
 
     /// Connects to the demo's database, which `panopticon demo` creates.
     pub(crate) async fn open_demo(configuration: &Configuration) -> Result<Self, Failure> {
+        Self::connect_to_demo(configuration, &DatabaseOptions::default()).await
+    }
+
+    async fn connect_to_demo(
+        configuration: &Configuration,
+        limits: &DatabaseOptions,
+    ) -> Result<Self, Failure> {
         let server = start_embedded(configuration).await?;
         let url = server.url_of(DEMO_DATABASE);
-        let database =
-            Database::connect(&url).await.context("run `panopticon demo` first").map_err(Failure::usage)?;
+        let database = Database::connect_with(&url, limits).await;
+        let database = database.context("run `panopticon demo` first").map_err(Failure::usage)?;
         Ok(Self { database, server: Some(server) })
     }
 

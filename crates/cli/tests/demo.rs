@@ -9,10 +9,11 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use test_support::{data_dir, model_dir};
 
-use crate::{panopticon, run};
+use crate::{panopticon, run, serve::Serving};
 
 /// A new data folder that links to the downloads of the machine's data folder.
 pub(crate) fn fresh_data_dir() -> TempDir {
@@ -52,6 +53,7 @@ fn demo_works_in_an_empty_data_folder_and_stops_its_server() {
     let demo = run(&mut in_data_dir(folder.path(), &["demo"]));
     assert_eq!(demo.code, 0, "{demo:?}");
     assert_eq!(demo.stdout.matches(": verified,").count(), 3, "{demo:?}");
+    assert!(demo.stdout.contains("411 verdicts of two judges on the answers, and 104 labels."), "{demo:?}");
     let nearest = demo.stdout.lines().find(|line| line.trim_start().starts_with("0.")).expect("an answer");
     assert!(nearest.contains("nuclear fusion"), "{nearest}");
     assert_eq!(postmaster(folder.path()), None, "the server stops with its last user");
@@ -65,6 +67,36 @@ fn demo_works_in_an_empty_data_folder_and_stops_its_server() {
     let own = run(&mut in_data_dir(folder.path(), &["search", "query", "x"]));
     assert_eq!(own.code, 2, "the demo does not use the user's database: {own:?}");
     assert!(own.stderr.contains("using the embedded PostgreSQL in"), "{own:?}");
+}
+
+#[test]
+fn demo_is_served_with_judged_results_and_labels_apart_from_the_users_records() {
+    let folder = fresh_data_dir();
+    let mut command = in_data_dir(folder.path(), &["demo", "--serve"]);
+    for port in ["QUERY_PORT", "EVALUATION_PORT", "JUDGE_PORT", "GATEWAY_PORT"] {
+        command.env(port, "0");
+    }
+    // The user's records are elsewhere, and are not touched.
+    command.env("DATABASE_URL", "postgresql://nowhere.invalid/own").env("QUERY_STORAGE_TYPE", "chroma");
+    let serving = Serving::spawn(command, folder);
+    let get = |path: &str| serving.text("console", path);
+    let compared: Value = serde_json::from_str(&get(
+        "/console/compare?model_a=claude-lyric-1&model_b=gpt-4.2-mini&format=json",
+    ))
+    .expect("JSON");
+    let judged = compared["comparisons"].as_array().expect("a list").iter().map(|one| &one["queries"]);
+    assert!(
+        judged.clone().count() == 3 && judged.clone().all(|queries| queries.as_u64() >= Some(25)),
+        "{compared}"
+    );
+    assert!(compared["pairs"].as_array().is_some_and(|pairs| !pairs.is_empty()), "{compared}");
+    let labels: Value = serde_json::from_str(&get("/api/v1/labels?limit=100")).expect("JSON");
+    assert_eq!(labels["data"]["items"].as_array().map(Vec::len), Some(100), "{labels}");
+    for page in ["/", "/console/compare", "/console/judges", "/console/label", "/console/queries"] {
+        assert!(get(page).contains("Sample data of `panopticon demo`"), "{page}");
+    }
+    let ended = serving.end(Signal::TERM);
+    assert_eq!(ended.code, 0, "{ended:?}");
 }
 
 #[test]

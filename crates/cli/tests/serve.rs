@@ -52,7 +52,7 @@ impl Serving {
     }
 
     /// Returns when it is ready.
-    fn spawn(mut command: Command, folder: TempDir) -> Self {
+    pub(crate) fn spawn(mut command: Command, folder: TempDir) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
         let stderr = collect(child.stderr.take().expect("standard error is piped"));
@@ -64,7 +64,10 @@ impl Serving {
                 panic!("it ended before it was ready: {status}: {}", stderr.join().expect("it reads"));
             };
             let line = line.expect("output is text");
-            let Some((role, url)) = line.split_once(": http://") else { break line };
+            let Some((role, url)) = line.split_once(": http://") else {
+                // The demo has more to say before.
+                if line.starts_with("ready in ") { break line } else { continue }
+            };
             let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
             ports.insert(role.to_owned(), port);
         };

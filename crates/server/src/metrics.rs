@@ -61,6 +61,8 @@ pub struct Probes {
     pub database: Option<Database>,
     /// The settings that the console shows.
     pub settings: Vec<ShownSetting>,
+    /// What each page of the console says of the data.
+    pub notice: Option<&'static str>,
     /// How tables are maintained, if there is a database.
     pub upkeep: Option<UpkeepConfig>,
 }

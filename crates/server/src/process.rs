@@ -39,6 +39,8 @@ pub struct Process {
     pub(crate) searches: Option<SearchProbe>,
     pub(crate) database: Option<Database>,
     pub(crate) settings: Vec<ShownSetting>,
+    /// What each page of the console says of the data.
+    pub(crate) notice: Option<&'static str>,
     /// How tables are maintained, if there is a database.
     pub(crate) upkeep: Option<UpkeepConfig>,
     /// What the console has started.
@@ -84,6 +86,7 @@ impl Process {
             searches: probes.searches,
             database: probes.database,
             settings: probes.settings,
+            notice: probes.notice,
             upkeep: probes.upkeep,
             jobs: Jobs::new(),
             permits,

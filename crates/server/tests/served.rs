@@ -221,6 +221,7 @@ impl Served {
                 limits: Limits::default(),
                 origin: ServerOrigin::External,
             }),
+            notice: None,
         };
         let process = Process::new(config, probes);
         let observer = process.observer();

@@ -79,8 +79,12 @@ impl SettingFlags {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Sets everything up, migrates three sample Chroma directories, and searches them
-    Demo,
+    /// Sets everything up, migrates three sample Chroma directories, searches them, and adds sample verdicts and labels
+    Demo {
+        /// Then serve the demo's database, as `serve --demo` does
+        #[arg(long)]
+        serve: bool,
+    },
     /// Copies Chroma collections into PostgreSQL and verifies every record; rerun the command to resume an interrupted
     /// migration
     Migrate(Box<MigrateArguments>),
@@ -387,7 +391,7 @@ pub(crate) struct SearchArguments {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ServeArguments {
     /// One service, or the gateway for services that run separately [default: all three services, and all routes on
     /// the gateway's port]
@@ -401,6 +405,12 @@ pub(crate) struct ServeArguments {
     /// Allow a non-loopback address without an API_KEY
     #[arg(long)]
     pub(crate) allow_open: bool,
+    /// Serve the database of `panopticon demo`, whatever the settings say about storages
+    #[arg(long, conflicts_with = "what")]
+    pub(crate) demo: bool,
+    /// Set by `demo --serve`.
+    #[arg(skip)]
+    pub(crate) makes_demo: bool,
 }
 
 /// What one process serves.

@@ -22,7 +22,7 @@ mod version;
 use clap::{CommandFactory as _, error::ErrorKind};
 
 use crate::{
-    arguments::{Arguments, Command},
+    arguments::{Arguments, Command, ServeArguments},
     configuration::Configuration,
     exit::{ExitCode, Failure},
     interrupt::Signals,
@@ -43,6 +43,10 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
     let command = match command {
         // On a signal, these finish what they have started.
         Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
+        Command::Demo { serve: true } => {
+            let arguments = ServeArguments { demo: true, makes_demo: true, ..ServeArguments::default() };
+            return serve::run(&configuration, &arguments, signals).await;
+        }
         Command::Judge(command) => {
             logging::start(level, format, None);
             warn_of_remarks(&configuration);
@@ -80,7 +84,7 @@ pub(crate) fn warn_of_remarks(configuration: &Configuration) {
 
 async fn run_to_end(configuration: &Configuration, command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Demo => demo::run(configuration).await,
+        Command::Demo { serve: _ } => demo::run(configuration, demo::Then::Advise).await,
         Command::Migrate(arguments) => migrate::run(configuration, *arguments).await,
         Command::Verify(arguments) => verify::run(configuration, *arguments).await,
         Command::Inspect(arguments) => inspect::run(configuration, arguments).await,

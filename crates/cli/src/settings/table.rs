@@ -250,6 +250,14 @@ pub(crate) fn service_url(service: Service) -> &'static Optional<String> {
     }
 }
 
+/// The variables that say where records are.
+pub(crate) fn places_of_records() -> impl Iterator<Item = &'static str> {
+    let of_services = Service::ALL.into_iter().flat_map(|service| {
+        [storage_type(service).name(), persist_directory(service).name(), service_url(service).name()]
+    });
+    of_services.chain([DATABASE_URL.name()])
+}
+
 const TEXT: Kind<String> = Kind::new("text", |text| Some(text.to_owned()));
 const STORAGE: Kind<StorageKind> = Kind::new("`postgres` or `chroma`", |text| match text {
     "postgres" => Some(StorageKind::Postgres),

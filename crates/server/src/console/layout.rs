@@ -39,6 +39,7 @@ pub(super) fn frame(view: &View, current: Section, (title, body): (&str, Markup)
                     }
                 }
                 main #main tabindex="-1" {
+                    @if let Some(notice) = view.process.notice { p.notice role="note" { (notice) } }
                     h1 { (title) }
                     (body)
                 }

@@ -38,10 +38,11 @@ use self::{
     settings::{Role, Settings},
     storages::Opened,
 };
-use super::{config, search::open_model, warn_of_remarks};
+use super::{config, demo, search::open_model, warn_of_remarks};
 use crate::{
     arguments::ServeArguments,
     configuration::{Configuration, MaintenanceSettings},
+    connection::DEMO_DATABASE,
     exit::{ExitCode, Failure},
     interrupt::Signals,
     logging,
@@ -60,13 +61,24 @@ pub(crate) async fn run(
     mut signals: Signals,
 ) -> Result<ExitCode, Failure> {
     let began = Instant::now();
+    let for_demo = arguments.demo.then(|| configuration.clone().for_demo());
+    let configuration = for_demo.as_ref().unwrap_or(configuration);
     let settings = Settings::gather(configuration, arguments).map_err(Failure::usage)?;
     let endpoint = configuration.text(&OTEL_EXPORTER_OTLP_ENDPOINT)?;
     let traces = endpoint.map(Traces::start).transpose().map_err(Failure::usage)?;
     let (level, format) = configuration.logging()?;
     logging::start(level, format, traces.as_ref().map(Traces::layer));
     warn_of_remarks(configuration);
-    let ended = serve(configuration, settings, &mut signals, began).await;
+    let ended = async {
+        if arguments.makes_demo {
+            tokio::select! {
+                made = Box::pin(demo::run(configuration, demo::Then::Serve)) => made?,
+                () = signals.next() => return Ok(ExitCode::Interrupted),
+            };
+        }
+        serve(configuration, settings, &mut signals, began).await
+    };
+    let ended = ended.await;
     if let Some(traces) = traces {
         traces.end().await;
     }
@@ -99,6 +111,14 @@ fn bind_failure(error: ListenerError, role: Role) -> anyhow::Error {
         Some(remedy) => anyhow::Error::from(error).context(remedy),
         None => error.into(),
     }
+}
+
+/// What each page says of the demo's data.
+const NOTICE: &str = "Sample data of `panopticon demo`: models and answers are invented, verdicts and labels are drawn at random by a script.";
+
+/// Whether it is the demo's database, however it was named.
+fn is_demo(database: &Database) -> bool {
+    database.address().rsplit('/').next() == Some(DEMO_DATABASE)
 }
 
 /// Warns of tables that need a different index. Searches are correct without it, but slower.
@@ -227,6 +247,7 @@ impl Serving {
             supervisor.watch("embedding", Need::Service, move || embedding.state());
             let mut probes = Probes {
                 pool: storages.database.as_ref().map(pool_probe),
+                notice: storages.database.as_ref().filter(|database| is_demo(database)).map(|_| NOTICE),
                 searches: None,
                 supervisor: supervisor.clone(),
                 database: storages.database.clone(),

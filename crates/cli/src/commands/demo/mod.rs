@@ -1,4 +1,6 @@
-//! `panopticon demo`: migrates the sample that ships with the binary, then searches it.
+//! `panopticon demo`: migrates the sample that ships with the binary, searches it, and adds its verdicts and labels.
+
+mod judged;
 
 use std::{env, fs, path::Path};
 
@@ -13,6 +15,7 @@ use store::{
     storage::Effort,
 };
 
+use self::judged::Judged;
 use super::{
     migrate::{collections_to_text, migrate_with_progress},
     search::{self, Question, find, open_model},
@@ -34,7 +37,16 @@ static SAMPLES: [(Service, Dir<'static>); 3] = [
 
 const QUESTION: &str = "Can we get electricity from the process that powers the sun?";
 
-pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failure> {
+/// What follows the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Advice what to try.
+    Advise,
+    /// Its database is served.
+    Serve,
+}
+
+pub(crate) async fn run(configuration: &Configuration, then: Then) -> Result<ExitCode, Failure> {
     let model = open_model(configuration).await?;
     let server = start_embedded(configuration).await?;
     let (main_url, demo_url) = (server.url(), server.url_of(DEMO_DATABASE));
@@ -73,8 +85,15 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     };
     let (hits, _) = find(&connection.database, model, question).await?;
     print(&format!("  {}", search::to_text(Service::Query, &hits).replace('\n', "\n  ")))?;
+    let Judged { verdicts, labels } = judged::store(&connection.database).await?;
+    print(&format!(
+        "\nAlso stored, drawn by a script as a sample: {verdicts} verdicts of two judges on the answers, and {labels} labels."
+    ))?;
     connection.close().await?;
-    print(&next_steps(&env::args().next().unwrap_or_else(|| "panopticon".to_owned())))?;
+    match then {
+        Then::Advise => print(&next_steps(&env::args().next().unwrap_or_else(|| "panopticon".to_owned())))?,
+        Then::Serve => print("")?,
+    }
     Ok(ExitCode::Complete)
 }
 
@@ -90,6 +109,7 @@ fn next_steps(program: &str) -> String {
     format!(
         "
 Next, with the sample:
+  {program} serve --demo        the console: which model is better, and how sure that is
   {program} search query \"how do vaccines work\" --demo
   {program} db psql --demo
 
