@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use store::postgres::EvaluationResult;
 
 use super::Browser;
 use crate::{
@@ -151,4 +152,65 @@ async fn comparison_has_the_numbers_of_the_api_and_the_largest_regressions_first
     assert!(page.contains("<title>Mean score by model and theme: quality</title>"), "{page}");
     let same = browser.get("/console/compare?model_a=m&model_b=m").await;
     assert_eq!(same.status, 422);
+}
+
+#[tokio::test]
+async fn results_are_on_the_page_of_their_query_newest_first_with_links() {
+    let served = Served::start().await;
+    let body = json!({"query": "Why is the sky blue?", "theme": "physics"});
+    let id = served.post("/api/v1/queries", body).await.data()["id"].as_str().expect("an id").to_owned();
+    let path = format!("/console/queries/record?id={id}");
+    let mut browser = Browser::new(&served);
+    let empty = browser.get(&path).await.text;
+    assert!(empty.contains("No result names this query."), "{empty}");
+    let run = "a0000000-0000-4000-8000-00000000000a";
+    let of = |number: usize, model: &str, score: Option<f64>, metadata: Value| {
+        result(number, &id, model, score, metadata)
+    };
+    let scored = json!({"status": "scored", "run_id": run, "out_of_range": true});
+    let compared = json!({
+        "status": "scored", "mode": "pairwise", "opponent": "n", "swapped": true, "winner": "opponent", "run_id": "../x",
+    });
+    let mut stored = vec![
+        of(0, "m<b>", Some(11.0), scored),
+        of(1, "m<b>", None, compared),
+        of(2, "n", None, json!({"status": "refused"})),
+        EvaluationResult { timestamp: None, ..of(3, "old", Some(5.0), json!(null)) },
+        result(4, "another query", "other", Some(1.0), json!({"status": "scored"})),
+    ];
+    served.database.insert_evaluation_results(&stored).await.expect("they are stored");
+    let data = browser.data(&path).await;
+    let items = data["results"]["items"].as_array().expect("a list");
+    let models: Vec<&str> = items.iter().filter_map(|item| item["model_id"].as_str()).collect();
+    assert_eq!((models, &data["results"]["count"]), (vec!["n", "m<b>", "m<b>", "old"], &json!(4)));
+    assert_eq!(
+        (&items[1]["comparison"], &items[2]["score"], &items[2]["is_out_of_range"]),
+        (&json!({"opponent": "n", "is_swapped": true, "winner": "opponent"}), &json!(11.0), &json!(true))
+    );
+    let page = browser.get(&path).await.text;
+    for part in [
+        format!("href=\"/console/runs/{run}\""),
+        "href=\"/console/outputs?model_id=m%3Cb%3E\"".to_owned(),
+        "href=\"/console/judges?judge_model=gpt-4\"".to_owned(),
+        "href=\"/console/evaluation-metrics/record?id=quality\"".to_owned(),
+        format!("href=\"/console/compare/query?query_id={id}&amp;model_a=m%3Cb%3E&amp;model_b=n\""),
+        "worse than <bdi>n</bdi>".to_owned(),
+        "off the scale".to_owned(),
+        "refused".to_owned(),
+    ] {
+        assert!(page.contains(&part), "{part}: {page}");
+    }
+    assert!(
+        !page.contains("<b>") && !page.contains("href=\"/console/runs/..") && !page.contains("another"),
+        "{page}"
+    );
+
+    // Only the newest are shown, all are counted.
+    stored = (10..510).map(|number| of(number, "many", Some(1.0), json!({"status": "scored"}))).collect();
+    served.database.insert_evaluation_results(&stored).await.expect("they are stored");
+    let data = browser.data(&path).await;
+    let items = data["results"]["items"].as_array().expect("a list");
+    assert_eq!((items.len(), &data["results"]["count"]), (100, &json!(504)));
+    assert_eq!(items[0]["timestamp"], "2026-01-01T12:08:29.000000");
+    assert!(browser.get(&path).await.text.contains("The newest 100 of 504 results"));
 }

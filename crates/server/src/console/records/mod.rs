@@ -4,6 +4,7 @@ mod edit;
 mod import;
 mod list;
 mod record;
+mod results;
 
 use ::records::Service;
 use axum::{Router, routing::get};

@@ -9,7 +9,11 @@ use serde_json::{Map, Value};
 use store::{StoredTime, storage::Record};
 use time::PrimitiveDateTime;
 
-use super::{Row, page_link, record_link, user_metadata};
+use super::{
+    Row, page_link, record_link,
+    results::{QueryResults, of_query},
+    user_metadata,
+};
 use crate::{
     answer::ApiError,
     console::{
@@ -45,6 +49,10 @@ struct RecordPage {
     neighbours: Vec<Row>,
     /// Why there are none, if they could not be found.
     neighbours_problem: Option<String>,
+    /// Of a query: what judges said of its answers.
+    results: Option<QueryResults>,
+    /// Why there are none, if they could not be read.
+    results_problem: Option<String>,
     #[serde(skip)]
     created_at: Option<PrimitiveDateTime>,
     #[serde(skip)]
@@ -71,6 +79,14 @@ pub(super) async fn show<R: Resource>(
         Ok(found) => (found, None),
         Err(error) => (Vec::new(), Some(error.public_message())),
     };
+    let results = match R::SERVICE {
+        Service::Query => of_query(records.process(), &record.id).await,
+        Service::Evaluation | Service::Judge => Ok(None),
+    };
+    let (results, results_problem) = match results {
+        Ok(results) => (results, None),
+        Err(error) => (None, Some(error.public_message())),
+    };
     let Record { id, text, metadata, created_at, problems } = record;
     Ok(view.show(&RecordPage {
         id,
@@ -79,6 +95,8 @@ pub(super) async fn show<R: Resource>(
         problems: ProblemResponse::of_record(problems, R::TEXT),
         neighbours,
         neighbours_problem,
+        results,
+        results_problem,
         created_at: created_at.and_then(StoredTime::in_calendar),
         shows_whole: whole,
         service: R::SERVICE,
@@ -217,6 +235,9 @@ impl Page for RecordPage {
             h2 { "Metadata" }
             @if user == Value::Object(Map::new()) { p.note { "None." } }
             @else { (self.long(&format!("{user:#}"))) }
+            @if self.results.is_some() || self.results_problem.is_some() { h2 #results { "Results" } }
+            @if let Some(results) = &self.results { (results.shown(view, &self.id)) }
+            @if let Some(problem) = &self.results_problem { p.problem { "They could not be read: " (text::text(problem)) } }
             (self.neighbours())
         }
     }
