@@ -12,8 +12,8 @@ use store::postgres::{
     Database, Table,
     nearest::{IndexSearch, NeighbourSearch, Neighbours},
     vector_index::{
-        DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
-        exact_scan_limit,
+        DEPTHS, Filtering, IndexKind, MeasuredPoint, MeasuredSetting, Observation, Sample, Share, Tuned,
+        VectorIndex, exact_scan_limit,
     },
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -75,7 +75,7 @@ pub(crate) async fn tune(
     let matches = FILTERED_MATCHES * f64::from(exact_scan_limit(rows));
     let share = Share::of(matches as u64, rows);
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
-    let mut settings = Vec::new();
+    let mut found = Vec::new();
     for (filtering, share) in kinds {
         // With so few rows, any filter leads to an exact scan.
         if filtering == Filtering::Some && share.is_all() {
@@ -113,14 +113,14 @@ pub(crate) async fn tune(
             Measuring { database, observation, index, filtering, share, questions: &questions, further };
         let mut least = 1;
         for depth in DEPTHS {
-            let setting = measuring.best_setting(depth, least, policy.recall_target).await?;
+            let tuned = measuring.best_setting(depth, least, policy.recall_target).await?;
             // More results need at least the same parameter.
-            least = setting.candidates;
-            settings.push(setting);
+            least = tuned.setting.candidates;
+            found.push(tuned);
         }
     }
-    database.store_measured(table, index, &settings).await?;
-    Ok(settings)
+    database.store_measured(table, index, &found).await?;
+    Ok(found.into_iter().map(|tuned| tuned.setting).collect())
 }
 
 /// The queries: up to `count` recent searches if enough were recorded, vectors derived from rows if there are too
@@ -162,20 +162,17 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     /// The least parameter that meets the target, or the greatest if none does; or a greater one that is faster, as
     /// happens when the least one causes many iterative scans.
-    async fn best_setting(
-        &self,
-        depth: u32,
-        least: u32,
-        target: f64,
-    ) -> Result<MeasuredSetting, store::Error> {
+    async fn best_setting(&self, depth: u32, least: u32, target: f64) -> Result<Tuned, store::Error> {
         let (least, most) = match self.index.definition.kind {
             IndexKind::Ivfflat { lists } => (least, lists),
             IndexKind::Hnsw { .. } => (least.max(depth), MOST_CANDIDATES),
         };
         let mut search = ParameterSearch::between(least, most);
         let mut best: Option<MeasuredSetting> = None;
+        let mut curve = Vec::new();
         while let Some(candidates) = search.next() {
             let setting = self.measure(depth, candidates, target).await?;
+            curve.push(MeasuredPoint::from(&setting));
             let is_enough = setting.recall_low >= target;
             search.learn(candidates, is_enough);
             if is_enough || best.is_none_or(|best| best.recall_low < target) {
@@ -185,12 +182,22 @@ impl Measuring<'_> {
         let mut best = best.expect("at least one parameter was tried");
         while best.candidates < most {
             let doubled = self.measure(depth, best.candidates.saturating_mul(2).min(most), target).await?;
+            curve.push(MeasuredPoint::from(&doubled));
             if doubled.recall_low < target || doubled.latency_ms > best.latency_ms * FASTER {
                 break;
             }
             best = doubled;
         }
-        Ok(best)
+        curve.sort_by_key(|point| point.candidates);
+        // The latest measurement of each.
+        curve.dedup_by(|later, earlier| {
+            let is_same = later.candidates == earlier.candidates;
+            if is_same {
+                *earlier = *later;
+            }
+            is_same
+        });
+        Ok(Tuned { setting: best, curve })
     }
 
     /// Recall and median time of searches with `candidates`: of all queries, unless the first ones rule out the

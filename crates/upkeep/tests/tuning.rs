@@ -1,7 +1,11 @@
 //! Measured search parameters meet the target, or are the greatest if none does, and searches use them.
 
+use records::Service;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use store::postgres::vector_index::{Filtering, IndexKind, MeasuredSetting};
+use store::postgres::{
+    Table,
+    vector_index::{Filtering, IndexKind, MeasuredPoint, MeasuredSetting},
+};
 use test_support::TestDatabase;
 use upkeep::{IndexType, Policy};
 
@@ -47,6 +51,13 @@ async fn measured_parameters_meet_the_target_and_are_used_by_searches() {
         }
         let index = observe(&database).await.indexes.remove(0);
         assert_eq!(index.measured.len(), 4, "they are kept: {index:?}");
+        let curves = database.measured_curves(&Table::of(Service::Query)).await.expect("they are read");
+        assert_eq!(curves.len(), 4);
+        for (curve, setting) in curves.iter().zip(&index.measured) {
+            assert_eq!((curve.filtering, curve.depth), (setting.filtering, setting.depth));
+            assert!(curve.points.is_sorted_by(|one, other| one.candidates < other.candidates), "{curve:?}");
+            assert!(curve.points.contains(&MeasuredPoint::from(setting)), "{curve:?} {setting:?}");
+        }
         assert_eq!(matches!(index.definition.kind, IndexKind::Hnsw { .. }), index_type == IndexType::Hnsw);
         let candidates = of(&measured, Filtering::None, 10).candidates;
         let setting = match index_type {

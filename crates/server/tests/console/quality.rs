@@ -118,7 +118,14 @@ async fn search_parameters_are_measured_by_a_form() {
     let table = browser.data(TABLE).await;
     let measured = &table["indexes"]["observed"]["indexes"][0]["measured"];
     assert!(measured[0]["recall"].is_number(), "{measured}");
+    let tried = table["curves"][0]["points"].as_array().expect("a list");
+    let chosen = tried.iter().find(|point| point["candidates"] == measured[0]["candidates"]);
+    assert_eq!(chosen.map(|point| &point["recall"]), Some(&measured[0]["recall"]), "{table}");
     let page = browser.get(TABLE).await.text;
+    assert!(
+        page.contains("<title>Recall and latency of 10 results without a filter, by candidates</title>"),
+        "{page}"
+    );
     assert!(page.contains("in use") && page.contains("without a filter"), "{page}");
     let events = served.send(Method::GET, &format!("{PATH}/events"), &[], None).await;
     assert_eq!(events.text, "event: progress\ndata:\n\n", "it ends with the jobs");

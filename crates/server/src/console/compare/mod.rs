@@ -19,7 +19,7 @@ use super::{
     layout,
     measured::{interval, left_out, named, number},
     page::Page,
-    plot::{Cell, Estimate, forest, heat_map},
+    plot::{Cell, Estimate, forest, heat_map, win_rates},
     records::record,
     text,
     view::View,
@@ -323,7 +323,7 @@ impl ComparePage {
 
     fn pairs(&self) -> Markup {
         let estimate = |pair: &PairResponse| Estimate {
-            label: label([pair.model_a.as_ref(), pair.model_b.as_ref(), pair.theme.as_ref()]),
+            label: label([pair.theme.as_ref(), pair.model_a.as_ref(), pair.model_b.as_ref()]),
             value: pair.win_rate_a.mean,
             interval: pair.win_rate_a.interval.map(|Interval { low, high }| (low, high)),
             n: pair.win_rate_a.queries,
@@ -331,7 +331,8 @@ impl ComparePage {
         let estimates: Vec<Estimate> = self.summary.pairs.iter().take(PLOTTED).map(estimate).collect();
         html! {
             h2 { "Pairwise" }
-            (forest(("Win rate of the first model; a tie counts as half a win", Some(0.5)), &estimates))
+            (win_rates("Win rate of the first model with its 95 % interval; a tie counts as half a win", &estimates))
+            @if self.summary.pairs.len() > PLOTTED { p.note { "The first " (PLOTTED) " of " (self.summary.pairs.len()) "." } }
             div.scroll { table data-sortable {
                 thead { tr {
                     th scope="col" { "metric" } th scope="col" { "theme" } th scope="col" { "first" } th scope="col" { "second" }

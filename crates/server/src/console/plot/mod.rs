@@ -3,9 +3,11 @@
 
 mod bars;
 mod calibration;
+mod curve;
 mod forest;
 mod heat_map;
 mod lines;
+mod rates;
 mod sparkline;
 
 use maud::{Markup, html};
@@ -13,9 +15,11 @@ use maud::{Markup, html};
 pub(super) use self::{
     bars::{Bar, bars},
     calibration::{Calibrated, calibration},
+    curve::{Tried, curve},
     forest::{Estimate, forest},
     heat_map::{Cell, heat_map},
     lines::{Line, Point, lines},
+    rates::win_rates,
     sparkline::sparkline,
 };
 

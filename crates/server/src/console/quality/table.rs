@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use store::postgres::{
     Table,
-    vector_index::{Filtering, IndexState, IndexUse, MeasuredSetting, Observation, VectorIndex},
+    vector_index::{
+        Filtering, IndexState, IndexUse, MeasuredCurve, MeasuredPoint, MeasuredSetting, Observation,
+        VectorIndex,
+    },
 };
 use upkeep::{
     Plan,
@@ -23,7 +26,15 @@ use super::{
 };
 use crate::{
     config::UpkeepConfig,
-    console::{Section, filters::Filters, jobs::jobs, page, text, view::View},
+    console::{
+        Section,
+        filters::Filters,
+        jobs::jobs,
+        page,
+        plot::{Tried, curve},
+        text,
+        view::View,
+    },
     jobs::JobState,
     wire::Whole,
 };
@@ -44,6 +55,8 @@ struct TablePage {
     /// As `panopticon index status --json` prints it; null if it could not be read.
     #[serde(serialize_with = "as_index_command")]
     indexes: Option<(Observation, Plan)>,
+    /// What the last measurement of search parameters tried.
+    curves: Vec<Curve>,
     /// Null if it could not be planned.
     maintenance: Option<PlannedMaintenance>,
     searches: Vec<ClassHistory>,
@@ -51,6 +64,41 @@ struct TablePage {
     unreadable_history: u64,
     unavailable: Vec<Unavailable>,
     jobs: Vec<JobState>,
+}
+
+/// Recall and latency of the search parameters that were tried for one kind of searches, and which was chosen.
+#[derive(Debug, Serialize)]
+struct Curve {
+    index: String,
+    /// `none` or `some`.
+    filtering: &'static str,
+    /// Results of each search.
+    depth: u32,
+    /// By candidates, ascending.
+    points: Vec<CurvePoint>,
+}
+
+#[derive(Debug, Serialize)]
+struct CurvePoint {
+    candidates: u32,
+    recall: f64,
+    recall_low: f64,
+    latency_ms: f64,
+    sampled: u32,
+}
+
+impl From<MeasuredCurve> for Curve {
+    fn from(MeasuredCurve { index_name, filtering, depth, points }: MeasuredCurve) -> Self {
+        let point = |MeasuredPoint { candidates, recall, recall_low, latency_ms, sampled }| CurvePoint {
+            candidates,
+            recall,
+            recall_low,
+            latency_ms,
+            sampled,
+        };
+        let points = points.into_iter().map(point).collect();
+        Self { index: index_name, filtering: filtering.as_str(), depth, points }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -87,6 +135,8 @@ pub(super) async fn show(
     let observed = within("its indexes", upkeep::observe(&database, &table)).await;
     // The page names each part that is missing, with its error.
     let observed = observed.map_err(|part| missing.push(part)).ok();
+    let curves = within("what was measured", database.measured_curves(&table)).await;
+    let curves = curves.map_err(|part| missing.push(part)).unwrap_or_default();
     let history = within("the history of searches", database.search_history(since)).await;
     let history = history.map_err(|part| missing.push(part)).ok();
     let maintained =
@@ -110,6 +160,7 @@ pub(super) async fn show(
             (observation, plan)
         }),
         maintenance: maintained.map(|observed| of_plan(maintenance::plan(&observed, &policy, &limits))),
+        curves: curves.into_iter().map(Curve::from).collect(),
         unavailable: missing,
         jobs: quality.process.jobs.of(AREA).into_iter().filter(is_of_table).collect(),
         table: table.name,
@@ -170,7 +221,10 @@ impl TablePage {
             @if observation.indexes.is_empty() { p { "None: searches use an exact scan, whose recall is 1." } }
             @for index in &observation.indexes {
                 p { code { (text::text(&index.name)) } ": " (index.definition) ", " (size_text(index.size_bytes)) "; " (state(index)) }
-                @if !index.measured.is_empty() { (settings(&index.measured)) }
+                @if !index.measured.is_empty() {
+                    (settings(&index.measured))
+                    div.plots { @for setting in &index.measured { (self.curve(&index.name, setting)) } }
+                }
             }
             h2 { "Plan" }
             p { "The index that it should have: " strong { (plan.wanted) } }
@@ -181,6 +235,33 @@ impl TablePage {
                 @if is_searched { (action(view, "tune", table)) }
             }
         }
+    }
+
+    /// What was tried to find `setting`.
+    fn curve(&self, index: &str, setting: &MeasuredSetting) -> Markup {
+        let filtering = setting.filtering.as_str();
+        let is_meant = |curve: &&Curve| {
+            (curve.index.as_str(), curve.filtering, curve.depth) == (index, filtering, setting.depth)
+        };
+        let Some(found) = self.curves.iter().find(is_meant) else { return html! {} };
+        let tried: Vec<Tried> = found
+            .points
+            .iter()
+            .map(|point| Tried {
+                candidates: point.candidates,
+                latency_ms: point.latency_ms,
+                recall: point.recall,
+                recall_low: point.recall_low,
+                sampled: point.sampled,
+                is_chosen: point.candidates == setting.candidates,
+            })
+            .collect();
+        let with = match setting.filtering {
+            Filtering::None => "without a filter",
+            Filtering::Some => "with a filter",
+        };
+        let title = format!("Recall and latency of {} results {with}, by candidates", setting.depth);
+        curve((&title, setting.target), &tried)
     }
 
     fn maintenance(&self, view: &View) -> Markup {

@@ -101,6 +101,50 @@ pub struct MeasuredSetting {
     pub measured_at: PrimitiveDateTime,
 }
 
+/// What a search parameter that was tried gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredPoint {
+    /// `ivfflat.probes` or `hnsw.ef_search`.
+    pub candidates: u32,
+    /// Share of the nearest rows that was found.
+    pub recall: f64,
+    /// Lower bound of the 95 % confidence interval.
+    pub recall_low: f64,
+    /// Median time of a search.
+    pub latency_ms: f64,
+    /// Number of measured searches: few for a parameter that was given up early.
+    pub sampled: u32,
+}
+
+/// A setting, and everything that was tried to find it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuned {
+    /// The setting.
+    pub setting: MeasuredSetting,
+    /// By candidates, ascending.
+    pub curve: Vec<MeasuredPoint>,
+}
+
+/// The points of the last measurement of an index for one kind of searches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredCurve {
+    /// The index.
+    pub index_name: String,
+    /// The kind of searches.
+    pub filtering: Filtering,
+    /// Results of each search.
+    pub depth: u32,
+    /// By candidates, ascending.
+    pub points: Vec<MeasuredPoint>,
+}
+
+impl From<&MeasuredSetting> for MeasuredPoint {
+    fn from(setting: &MeasuredSetting) -> Self {
+        let MeasuredSetting { candidates, recall, recall_low, latency_ms, sampled, .. } = *setting;
+        Self { candidates, recall, recall_low, latency_ms, sampled }
+    }
+}
+
 impl Filtering {
     /// Its name, as stored.
     pub fn as_str(self) -> &'static str {

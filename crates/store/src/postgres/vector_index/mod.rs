@@ -17,7 +17,10 @@ pub use super::index_definition::{IndexDefinition, IndexKind, Precision};
 
 pub use self::{
     build::{BuildProgress, IndexChange},
-    index::{DEPTHS, Filtering, IndexState, IndexUse, MeasuredSetting, VectorIndex},
+    index::{
+        DEPTHS, Filtering, IndexState, IndexUse, MeasuredCurve, MeasuredPoint, MeasuredSetting, Tuned,
+        VectorIndex,
+    },
     observe::{Memory, Observation, SearchRecall},
     records::{PlanRecord, StoredPlan},
     sample::{Sample, Share},
