@@ -7,7 +7,7 @@ use records::{DistanceSpace, MODEL_DIMENSION, Service, without_nul};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::postgres::{
-    SharedTable, Table,
+    Presence, SharedTable, Table,
     jobs::{Job, JobStatus},
 };
 use uuid::Uuid;
@@ -54,6 +54,21 @@ pub(crate) struct KnownTables {
 pub type IsReserved = fn(&str) -> bool;
 
 impl Placement {
+    /// A table for each collection, with its documents in the column `document`: what `migrate collections` does without
+    /// further flags.
+    pub fn for_own_tables() -> Self {
+        let template = Table {
+            name: String::new(),
+            text_column: "document".to_owned(),
+            text: Presence::Optional,
+            columns: Vec::new(),
+            dimension: MODEL_DIMENSION,
+            space: DistanceSpace::L2,
+            shared: None,
+        };
+        Self { template, target: Target::OwnTables }
+    }
+
     /// The part of the placement that identifies the command.
     pub(crate) fn definition(&self) -> Value {
         let mut definition = self.template.definition();

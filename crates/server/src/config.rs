@@ -8,6 +8,8 @@ use store::memory::MemoryLimit;
 use subtle::ConstantTimeEq as _;
 use upkeep::{Policy, doctor::ServerOrigin, maintenance::Limits};
 
+use crate::migration_sources::MigrationSources;
+
 /// Limits and access control of the services of a process.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -39,6 +41,9 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// The resident memory above which no large body is accepted. Unlimited by default.
     pub memory: MemoryLimit,
+    /// From where the console may start migrations. Default: from nowhere. Whoever uses the console can read what Chroma
+    /// directories in these folders contain.
+    pub migration_sources: MigrationSources,
 }
 
 /// How the tables of the database are maintained, as the console needs it.
@@ -65,6 +70,7 @@ impl Default for ServerConfig {
             max_requests: 256,
             max_streams: 128,
             memory: MemoryLimit::default(),
+            migration_sources: MigrationSources::default(),
         }
     }
 }

@@ -190,6 +190,10 @@ table! {
         PANOPTICON_ALLOWED_HOSTS: Optional<String> =
             variable(TEXT, "Values of the `Host` header that are accepted without a key in addition to `localhost`, \
                 `127.0.0.1` and `[::1]`, such as `evals.example.org`.");
+        PANOPTICON_MIGRATION_SOURCES: Optional<String> =
+            variable(TEXT, "Folders with Chroma directories, and URLs of Chroma servers, from which the console may start \
+                migrations, separated by commas, such as `/var/lib/chroma,http://chroma:8000`. None without it.")
+                .otherwise("the console starts no migrations").checked();
         /// With four addresses, as many as the file descriptors that Linux gives a process by default.
         PANOPTICON_MAX_CONNECTIONS: Variable<usize> =
             variable(POSITIVE, "Client connections at each address; beyond that, idle ones are closed.").or("256");

@@ -18,6 +18,7 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use test_support::{Chromium, PageScripts, Tab, TestDatabase, sample};
 use tokio::sync::Mutex;
 
@@ -35,6 +36,8 @@ struct Site {
     url: String,
     chromium: Chromium,
     provider: Provider,
+    /// A Chroma directory from which the console may start migrations.
+    chroma: TempDir,
     database: TestDatabase,
     serving: Option<Serving>,
     records: RwLock<()>,
@@ -64,16 +67,17 @@ impl Site {
         let database_url = database.url();
         let started = blocking(move || {
             migrate_sample(&database_url);
-            let provider = Provider::start();
+            let (provider, chroma) = (Provider::start(), sample("evaluation_storage_data"));
             let environment = [
                 ("DATABASE_URL", database_url.as_str()),
                 ("OPENAI_BASE_URL", &provider.url()),
                 ("OPENAI_API_KEY", "any"),
                 ("MODEL_MAX_CONCURRENCY", "8"),
+                ("PANOPTICON_MIGRATION_SOURCES", chroma.path().to_str().expect("a path")),
             ];
             let serving = Serving::start(&[], &environment);
             let (url, records) = (serving.url("console"), RwLock::default());
-            let site = Self { url, chromium, provider, database, serving: Some(serving), records };
+            let site = Self { url, chromium, provider, chroma, database, serving: Some(serving), records };
             evaluate(site.api());
             site
         });

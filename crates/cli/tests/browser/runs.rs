@@ -1,4 +1,4 @@
-//! A run from the form to its end, and a job, watched without reloading.
+//! A run from the form to its end, and jobs, watched without reloading.
 
 use serde_json::json;
 use test_support::PageScripts;
@@ -66,6 +66,24 @@ async fn job_is_started_by_a_form_and_watched() {
         tab.wait_until("document.querySelector('#live ul.jobs li') !== null");
         // Each event replaces the content of the page, until the job has ended.
         tab.wait_until("/: done: /.test(document.querySelector('#live ul.jobs li').textContent)");
+        assert_no_errors(&tab);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn migration_is_started_by_a_form_and_watched() {
+    on_site(|site| {
+        let tab = site.tab(PageScripts::Run, "/console/migrations");
+        let source = site.chroma.path().to_str().expect("a path");
+        tab.fill("Chroma directory, or URL of a Chroma server", source);
+        tab.fill("what", "every collection, into a table of its own");
+        tab.click("Start");
+        tab.wait_until("/: done: /.test(document.querySelector('#live ul.jobs li')?.textContent)");
+        assert!(tab.text().contains("24 written, 0 updated, 0 unchanged; verified"), "{}", tab.text());
+        tab.open(&site.at("/console/migrations"));
+        let rows = "[...document.querySelectorAll('main tbody tr')].filter((row) => row.textContent.includes('complete, verified'))";
+        assert_eq!(tab.value(&format!("{rows}.some((row) => row.textContent.includes({source:?}))")), true);
         assert_no_errors(&tab);
     })
     .await;

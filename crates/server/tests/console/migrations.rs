@@ -6,6 +6,7 @@ use migrate::{MigrateOptions, SourceCollection, Transfer};
 use records::Service;
 use reqwest::Method;
 use serde_json::{Value, json};
+use server::{MigrationSources, ServerConfig};
 use store::{chroma::Source, postgres::Table};
 
 use super::Browser;
@@ -98,6 +99,69 @@ async fn migrations_are_shown_verified_and_undone() {
     assert!(!browser.get(&path).await.text.contains("Undo this run"));
     let events = served.send(Method::GET, &format!("{PATH}/events"), &[], None).await;
     assert_eq!(events.text, "event: progress\ndata:\n\n", "it ends with the jobs");
+}
+
+/// Allows the folder of the sample.
+fn allowing(folder: &Path) -> ServerConfig {
+    let migration_sources = MigrationSources::parse(&folder.display().to_string()).expect("a path");
+    ServerConfig { migration_sources, ..ServerConfig::default() }
+}
+
+#[tokio::test]
+async fn migration_is_started_by_a_form_from_allowed_folders_only() {
+    let sample = test_support::sample("query_storage_data");
+    let folder = sample.path();
+    let other = test_support::sample("judge_service_data");
+    let other = other.path().display().to_string();
+    let served = Served::start_with(allowing(folder)).await;
+    let mut browser = Browser::new(&served);
+    let page = browser.get(PATH).await.text;
+    assert!(page.contains("Start a migration") && page.contains(&folder.display().to_string()), "{page}");
+    let start = format!("{PATH}/start");
+    let source = sample.path().display().to_string();
+    for outside in ["/", "/etc", "/nowhere", "sample", "http://localhost:1", &format!("{source}/.."), &other]
+    {
+        let fields = [("source", outside), ("what", "services")];
+        let refused = browser.submit((PATH, &start), &fields).await;
+        assert_eq!(refused.status, 422, "{outside:?}: {}", refused.text);
+        assert!(refused.text.contains("it is not a directory in one of the folders"), "{}", refused.text);
+    }
+    assert_eq!(browser.data(PATH).await["jobs"], json!([]));
+    let fields = [("source", source.as_str()), ("what", "services")];
+    let begun = browser.submit((PATH, &start), &fields).await;
+    assert_eq!((begun.status, begun.header("location")), (303, PATH), "{}", begun.text);
+    let done = job(&served).await;
+    assert_eq!(done["stage"]["state"], "done", "{done}");
+    assert_eq!(done["stage"]["result"], "`queries`: 61 written, 0 updated, 0 unchanged; verified");
+    let item = browser.data(PATH).await["items"][0].clone();
+    assert_eq!((&item["written"], &item["manifest"]["status"]), (&json!(61), &json!("verified")));
+    assert_eq!(browser.data("/console/queries").await["count"], 61);
+
+    // Every collection, into a table of its own: the services' names are taken.
+    let fields = [("source", source.as_str()), ("what", "collections"), ("on_reject", "quarantine")];
+    assert_eq!(browser.submit((PATH, &start), &fields).await.status, 303);
+    let done = job(&served).await;
+    assert_eq!(done["stage"]["state"], "done", "{done}");
+    let tables: Vec<Value> = browser.data(PATH).await["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item["table"].clone())
+        .collect();
+    assert!(tables.len() == 2 && tables[0] != "queries" && tables[1] == "queries", "{tables:?}");
+}
+
+#[tokio::test]
+async fn no_migration_is_started_without_the_setting() {
+    let served = Served::start().await;
+    let mut browser = Browser::new(&served);
+    let page = browser.get(PATH).await.text;
+    assert!(page.contains("The settings allow no folder and no server"), "{page}");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/query_storage_data");
+    let fields = [("source", source.to_str().expect("a path")), ("what", "services")];
+    let page = "/console/queries/new";
+    let refused = browser.submit((page, &format!("{PATH}/start")), &fields).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
 }
 
 #[tokio::test]

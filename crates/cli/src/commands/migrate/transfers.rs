@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use chroma::Collection;
-use migrate::{SourceCollection, Transfer};
-use records::{DistanceSpace, MODEL_DIMENSION, Service};
-use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
+use migrate::{Placement, SourceCollection, Transfer};
+use records::{MODEL_DIMENSION, Service};
+use store::postgres::{Column, ColumnType, Table, is_own_relation};
 
 use crate::{
     arguments::{MigrationScope, TransferArguments},
@@ -155,15 +155,11 @@ pub(super) fn template(arguments: &TransferArguments) -> anyhow::Result<Table> {
     for column in &arguments.column {
         columns.push(parse_column(column)?);
     }
-    Ok(Table {
-        name: String::new(),
-        text_column: arguments.text_column.clone().unwrap_or_else(|| "document".to_owned()),
-        text: Presence::Optional,
-        columns,
-        dimension: MODEL_DIMENSION,
-        space: DistanceSpace::L2,
-        shared: None,
-    })
+    let mut table = Placement::for_own_tables().template;
+    if let Some(column) = &arguments.text_column {
+        table.text_column.clone_from(column);
+    }
+    Ok(Table { columns, ..table })
 }
 
 fn parse_column(text: &str) -> anyhow::Result<Column> {

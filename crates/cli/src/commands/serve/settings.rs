@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use records::Service;
-use server::{AllowedHosts, ApiKey, Hosts, Origins, Reset, ServerConfig, Upstream};
+use server::{AllowedHosts, ApiKey, Hosts, MigrationSources, Origins, Reset, ServerConfig, Upstream};
 use store::memory::MemoryLimit;
 use url::Url;
 
@@ -17,8 +17,8 @@ use crate::{
             ALLOW_RESET, API_KEY, EVALUATION_PORT, GATEWAY_PORT, JUDGE_PORT, PANOPTICON_ALLOW_OPEN,
             PANOPTICON_ALLOWED_HOSTS, PANOPTICON_BIND, PANOPTICON_CHROMA_API_URL, PANOPTICON_CORS_ORIGINS,
             PANOPTICON_EVALUATION_TIMEOUT_SECONDS, PANOPTICON_MAX_BODY_BYTES, PANOPTICON_MAX_REQUESTS,
-            PANOPTICON_MAX_STREAMS, PANOPTICON_REQUEST_TIMEOUT_SECONDS, PANOPTICON_SHUTDOWN_SECONDS,
-            QUERY_PORT, service_url,
+            PANOPTICON_MAX_STREAMS, PANOPTICON_MIGRATION_SOURCES, PANOPTICON_REQUEST_TIMEOUT_SECONDS,
+            PANOPTICON_SHUTDOWN_SECONDS, QUERY_PORT, service_url,
         },
     },
 };
@@ -176,6 +176,11 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
     };
     let hosts = configuration.text(&PANOPTICON_ALLOWED_HOSTS)?.map(Hosts::parse);
     let hosts = hosts.transpose().with_context(|| format!("{PANOPTICON_ALLOWED_HOSTS} is invalid"))?;
+    let migration_sources =
+        configuration.trusted(&PANOPTICON_MIGRATION_SOURCES)?.map(MigrationSources::parse);
+    let migration_sources = migration_sources
+        .transpose()
+        .with_context(|| format!("{} is invalid", configuration.place(&PANOPTICON_MIGRATION_SOURCES)))?;
     let max_body_bytes = configuration.get(&PANOPTICON_MAX_BODY_BYTES)?;
     let is_given = configuration.is_given(&PANOPTICON_MAX_BODY_BYTES);
     let of_chroma = ServerConfig::default().max_chroma_body_bytes;
@@ -190,6 +195,7 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         max_requests: configuration.get(&PANOPTICON_MAX_REQUESTS)?,
         max_streams: configuration.get(&PANOPTICON_MAX_STREAMS)?,
         memory: MEMORY_LIMIT,
+        migration_sources: migration_sources.unwrap_or_default(),
     })
 }
 

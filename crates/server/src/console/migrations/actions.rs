@@ -118,7 +118,7 @@ async fn transfers(database: &Database, run: Uuid) -> std::result::Result<Vec<Tr
     Ok(transfers)
 }
 
-fn report(progress: &Progress, event: migrate::Event<'_>) {
+pub(super) fn report(progress: &Progress, event: migrate::Event<'_>) {
     match event {
         migrate::Event::Phase { collection, phase, .. } => {
             let doing = match phase {

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 use store::storage::Cursor;
 
-use super::{AREA, Migrated, failed, rows, run_link, time, without_database};
+use super::{AREA, Migrated, failed, rows, run_link, start, time, without_database};
 use crate::{
     answer::ApiError,
     console::{
@@ -98,7 +98,7 @@ impl Page for MigrationsPage {
         Section::Migrations
     }
 
-    fn body(&self, _: &View) -> Markup {
+    fn body(&self, view: &View) -> Markup {
         if !self.has_database {
             return without_database();
         }
@@ -106,8 +106,7 @@ impl Page for MigrationsPage {
         html! {
             @if self.items.is_empty() {
                 (layout::empty("There was no migration.", html! {
-                    p { "A migration copies a ChromaDB directory or server into PostgreSQL, and compares every record:" }
-                    pre { "panopticon migrate query --from CHROMA_DIRECTORY" }
+                    p { "A migration copies a ChromaDB directory or server into PostgreSQL, and compares every record." }
                 }))
             } @else {
                 div.scroll { table data-rows {
@@ -118,12 +117,13 @@ impl Page for MigrationsPage {
                     } }
                     tbody { @for item in &self.items { (item.row()) } }
                 } }
-                p.note { "Records, rejected records, conflicts and parity are known when a migration is complete. A migration that was interrupted is resumed by running its command again." }
+                p.note { "Records, rejected records, conflicts and parity are known when a migration is complete. A migration that was interrupted is resumed when it is started again." }
             }
             @if let Some(cursor) = &self.next_cursor {
                 p { a.button.quiet rel="next" href=(link(&path, [("cursor", Some(cursor.as_str()))])) { "Next page" } }
             }
             (jobs(&self.jobs, &path))
+            (start::form(view))
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Migrations: what each has written, rejected and compared.
 //!
-//! Pages read the bookkeeping of `panopticon migrate`; actions are jobs that call what `migrate --undo` and `verify` call.
+//! Pages read the bookkeeping of `panopticon migrate`; actions are jobs that call what `migrate`, `migrate --undo`
+//! and `verify` call.
 
 mod actions;
 mod list;
 mod run;
+mod start;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub(crate) fn router() -> Router<Arc<Process>> {
         .route(&path(""), get(list::show))
         .route(&path("/run"), get(run::show))
         .route(&path("/events"), get(events))
+        .route(&path("/start"), post(start::start))
         .route(&path("/undo"), post(actions::undo))
         .route(&path("/verify"), post(actions::verify))
 }
