@@ -9,6 +9,7 @@ mod label;
 mod migrations;
 mod quality;
 mod records;
+mod snapshots;
 
 use reqwest::Method;
 use serde_json::Value;
