@@ -40,7 +40,7 @@ const fn phase(name: &'static str, path: &'static str, body: fn(&Records, usize)
     Phase { name, clients: 1, path, body }
 }
 
-pub(super) const PHASES: [Phase; 13] = [
+pub(super) const PHASES: [Phase; 14] = [
     phase("query", "/query", |of, n| query(of, n, &json!({}))),
     Phase { clients: 4, ..phase("query_4_clients", "/query", |of, n| query(of, n, &json!({}))) },
     phase("query_where_1_percent", "/query", |of, n| query(of, n, &json!({"where": {"percent": n % 100}}))),
@@ -48,10 +48,8 @@ pub(super) const PHASES: [Phase; 13] = [
     phase("query_where_half", "/query", |of, n| {
         query(of, n, &json!({"where": {"percent": {"$gte": n % 10 + 45}}}))
     }),
-    phase("query_10_vectors", "/query", |of, n| {
-        let vectors: Vec<_> = (0..10).map(|place| of.question(n + place)).collect();
-        json!({"query_embeddings": vectors, "n_results": LIMIT}).to_string().into_bytes()
-    }),
+    phase("query_10_vectors", "/query", |of, n| query_several(of, n, 10)),
+    phase("query_200_vectors", "/query", |of, n| query_several(of, n, 200)),
     phase("get_1", "/get", |of, n| ids(of, n, 1, &json!({}))),
     phase("get_100", "/get", |of, n| ids(of, n, 100, &json!({}))),
     phase("get_100_with_vectors", "/get", |of, n| {
@@ -193,6 +191,11 @@ fn query(of: &Records, number: usize, condition: &Value) -> Vec<u8> {
         body[key] = value.clone();
     }
     body.to_string().into_bytes()
+}
+
+fn query_several(of: &Records, number: usize, vectors: usize) -> Vec<u8> {
+    let vectors: Vec<_> = (0..vectors).map(|place| of.question(number + place)).collect();
+    json!({"query_embeddings": vectors, "n_results": LIMIT}).to_string().into_bytes()
 }
 
 /// `count` numbers of records, different ones for each request.

@@ -41,7 +41,7 @@ const REPRESENTABLE: RangeInclusive<f32> = 1e-10..=1e10;
 /// Of all vectors of a request together.
 const MAX_HITS: usize = 200_000;
 /// Queries that may have more hits are made in turn.
-const MANY_HITS: u64 = 20_000;
+pub(super) const MANY_HITS: u64 = 20_000;
 
 /// The records nearest to some vectors.
 #[derive(Clone, Debug, Default, PartialEq)]

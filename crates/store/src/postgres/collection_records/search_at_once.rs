@@ -1,7 +1,8 @@
-//! Searches with small answers, as almost all are: one message finds the nearest records and reads them.
+//! Searches with small answers, as almost all are: one message finds the nearest records of some vectors and reads them.
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use futures_util::future::try_join;
 use records::Embedding;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
@@ -10,23 +11,41 @@ use super::{
     CollectionRecord, Collections, Neighbours, RecordParts, RecordSelection,
     escape::escaped_filter,
     read::read,
-    search::{OPERATION, shown},
+    search::{MANY_HITS, OPERATION, shown as distance_shown},
     unsupported,
 };
 use crate::{
     postgres::{
         Table,
-        collections::{Collection, CollectionError, failing},
-        sql::collections::{NearestBy, nearest_records},
+        collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
+        sql::{
+            Sql,
+            collections::{NearestBy, nearest_records},
+        },
         vector_index::{Filtering, SearchedIndex, exact_scan_limit},
     },
     storage::{RecordFilter, Scan},
 };
 
-/// Maximum hits of such a request, in which records that are near to several vectors are read for each of them.
+/// Maximum hits of a message, in which records that are near to several vectors are read for each of them.
 const MOST_HITS: usize = 1_000;
-/// Maximum vectors of such a request, whose statements are one message.
+/// Maximum vectors of a message.
 const MOST_VECTORS: usize = 32;
+/// Messages of a request that are under way at the same time, each on a connection of its own: with more, the requests of
+/// one client would take the connections of the others.
+const MESSAGES: usize = 2;
+
+/// What the messages of a request have in common.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    collection: &'a Collection,
+    table: &'a Table,
+    filter: Option<&'a RecordFilter>,
+    limit: u32,
+    shown: RecordParts,
+    by: NearestBy,
+    settings: &'a [Sql],
+}
 
 /// A row of an answer.
 struct Found {
@@ -47,6 +66,10 @@ struct Searches<'a> {
     /// For each complete search, how.
     scans: Vec<Scan>,
     records: Vec<CollectionRecord>,
+    /// The size of each record in an answer.
+    sizes: Vec<usize>,
+    /// The size of the answer, in which records are repeated for each vector that they are near to.
+    bytes: usize,
     places: HashMap<Uuid, usize>,
 }
 
@@ -57,9 +80,11 @@ impl Collections {
         collection: &Collection,
         selection: &RecordSelection,
         (embeddings, limit): (&[Embedding], u32),
-        parts: RecordParts,
+        shown: RecordParts,
     ) -> Result<Option<Neighbours>, CollectionError> {
-        let is_few = embeddings.len() <= MOST_VECTORS && embeddings.len() * limit as usize <= MOST_HITS;
+        let most_vectors = MOST_VECTORS.min(MOST_HITS / (limit as usize).max(1));
+        let hits = u64::from(limit).saturating_mul(embeddings.len() as u64);
+        let is_few = most_vectors > 0 && hits <= MANY_HITS;
         let Some(table) = collection.table.as_ref().filter(|_| is_few && selection.ids.is_none()) else {
             return Ok(None);
         };
@@ -71,6 +96,8 @@ impl Collections {
             found: vec![None; embeddings.len()],
             scans: vec![Scan::Exact; embeddings.len()],
             records: Vec::new(),
+            sizes: Vec::new(),
+            bytes: 0,
             places: HashMap::new(),
         };
         let index = self.known.lock().index(&table.name);
@@ -94,20 +121,22 @@ impl Collections {
                     index.settings(filtering, limit),
                 ),
             };
-            let statement = |search: &usize| {
-                let search = (*search, &embeddings[*search], limit);
-                nearest_records(table, filter, search, parts, by).map_err(unsupported)
-            };
             if matches!(by, NearestBy::Index(_)) {
                 // If it finds too few, an exact scan follows.
                 pending.iter().for_each(|search| searches.scans[*search] = Scan::Both);
             }
-            let statements: Vec<_> = pending.iter().map(statement).collect::<Result<_, _>>()?;
-            if statements.is_empty() {
-                continue;
+            let message = Message { collection, table, filter, limit, shown, by, settings: &settings };
+            let mut is_wide = false;
+            for part in pending.chunks(MESSAGES * most_vectors) {
+                let (first, second) = part.split_at(part.len().min(most_vectors));
+                let (of_first, of_second) = try_join(
+                    self.nearest_of((first, embeddings), &message),
+                    self.nearest_of((second, embeddings), &message),
+                )
+                .await?;
+                is_wide |= searches.add(first, of_first, (table, by))?;
+                is_wide |= searches.add(second, of_second, (table, by))?;
             }
-            let rows = self.read_at_once(collection, (&settings, statements), |row| found(row, parts, by));
-            let is_wide = searches.add(&pending, rows.await?, (table, by));
             if is_wide {
                 self.known.lock().know_wide(table, filter);
             }
@@ -115,6 +144,24 @@ impl Collections {
         let Searches { found, scans, records, .. } = searches;
         let nearest = found.into_iter().map(|hits| hits.expect("an exact scan finds all")).collect();
         Ok(Some(Neighbours { records, nearest, scans, has_unknown_ids: false }))
+    }
+
+    /// What a message finds that searches for the vectors with these places; nothing if there are none.
+    async fn nearest_of(
+        &self,
+        (places, embeddings): (&[usize], &[Embedding]),
+        message: &Message<'_>,
+    ) -> Result<Vec<Found>, CollectionError> {
+        let Message { collection, table, filter, limit, shown, by, settings } = *message;
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut statements = Vec::with_capacity(places.len());
+        for place in places {
+            let search = (*place, &embeddings[*place], limit);
+            statements.push(nearest_records(table, filter, search, shown, by).map_err(unsupported)?);
+        }
+        self.read_at_once(collection, (settings, statements), |row| found(row, shown, by)).await
     }
 
     /// How the nearest are found: each in turn, for the searches that the former ones do not complete.
@@ -145,7 +192,12 @@ impl Searches<'_> {
     }
 
     /// Adds the answer to the `pending` searches, and returns whether more records match than are compared.
-    fn add(&mut self, pending: &[usize], rows: Vec<Found>, (table, by): (&Table, NearestBy)) -> bool {
+    fn add(
+        &mut self,
+        pending: &[usize],
+        rows: Vec<Found>,
+        (table, by): (&Table, NearestBy),
+    ) -> Result<bool, CollectionError> {
         let mut by_search: HashMap<usize, Vec<Found>> = HashMap::new();
         for row in rows {
             by_search.entry(row.search).or_default().push(row);
@@ -170,18 +222,20 @@ impl Searches<'_> {
                 self.found[*search] = Some(hits);
             }
         }
-        is_wide
+        if self.bytes > MAX_RECORDS_BYTES { Err(CollectionError::TooLarge) } else { Ok(is_wide) }
     }
 
     fn hit(&mut self, row: Found, table: &Table) -> (usize, f64) {
         let place = match self.places.entry(row.key) {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
+                self.sizes.push(row.record.bytes());
                 self.records.push(row.record);
                 *place.insert(self.records.len() - 1)
             }
         };
-        (place, shown(table.space, row.distance))
+        self.bytes = self.bytes.saturating_add(self.sizes[place]);
+        (place, distance_shown(table.space, row.distance))
     }
 }
 
