@@ -98,6 +98,17 @@ async fn document_conditions_are_literal_and_case_sensitive() {
     check(json!({"$regex": "(?i)cat"}), &["one"]).await;
     check(json!({"$regex": "[0-9]"}), &["float"]).await;
     check(json!({"$regex": "^nul . here$"}), &["nul"]).await;
+    // NUL is a character as others are.
+    for pattern in
+        ["l \u{0} h", "^nul \\x00 here$", "l [\\x00-\\x05] h", "l [^a] h", "CAR|\u{0}", " \u{0}? here$"]
+    {
+        check(json!({"$regex": pattern}), &["nul"]).await;
+    }
+    for pattern in ["l [^\\x00] h", "\u{0}l"] {
+        check(json!({"$regex": pattern}), &[]).await;
+    }
+    check(json!({"$regex": "CAT|\u{0}"}), &["one", "nul"]).await;
+    check(json!({"$not_regex": "\u{0}"}), &["one", "float", "text", "true", "list", "none"]).await;
     check(json!({"$not_regex": "a"}), &["one", "float", "text", "list", "nul"]).await;
     check(json!({"$and": [{"$contains": "a"}, {"$not_contains": "b"}]}), &["true"]).await;
     for wrong in

@@ -11,7 +11,11 @@ const LARGE_BYTES: usize = 50;
 
 /// A validated regular expression in Rust's syntax, which ChromaDB uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct Pattern {
+    text: String,
+    /// The character that stands for NUL in the searched texts; `None` if they have no NUL.
+    nul: Option<char>,
+}
 
 impl Pattern {
     /// Validates the pattern.
@@ -40,17 +44,28 @@ impl Pattern {
             return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
         }
         parse(text).map_err(|error| problem(*error))?;
-        Ok(Self(text.to_owned()))
+        Ok(Self { text: text.to_owned(), nul: None })
     }
 
     /// The source text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The same for texts in which `nul` stands for NUL.
+    #[must_use]
+    pub(crate) fn with_nul(self, nul: char) -> Self {
+        Self { nul: Some(nul), ..self }
+    }
+
+    /// The character that stands for NUL in the searched texts.
+    pub(crate) fn nul(&self) -> Option<char> {
+        self.nul
     }
 
     /// The parsed form. It may have megabytes, so it is parsed on demand to keep only one in memory.
     pub(crate) fn parse(&self) -> Hir {
-        parse(&self.0).expect("it was parsed when it was checked")
+        parse(&self.text).expect("it was parsed when it was checked")
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::RecordWrite;
 use crate::storage::{DocumentTest, RecordFilter, Scalar, Test};
 
-/// Stands for NUL: one character that no class of a regular expression has, as it has no NUL. A noncharacter, which texts
-/// hardly ever contain.
+/// Stands for NUL: one character, so that regular expressions match it as they match NUL. A noncharacter, which texts hardly
+/// ever contain.
 const NUL: char = '\u{10fffe}';
 /// Begins the sequence that stands for one of these two characters.
 const ESCAPE: char = '\u{10ffff}';
@@ -95,7 +95,8 @@ pub(super) fn escaped_filter(filter: &RecordFilter) -> RecordFilter {
         RecordFilter::Document(test) => RecordFilter::Document(match test {
             DocumentTest::Contains(part) => DocumentTest::Contains(if_nul(part)),
             DocumentTest::NotContains(part) => DocumentTest::NotContains(if_nul(part)),
-            pattern => pattern.clone(),
+            DocumentTest::Regex(pattern) => DocumentTest::Regex(pattern.clone().with_nul(NUL)),
+            DocumentTest::NotRegex(pattern) => DocumentTest::NotRegex(pattern.clone().with_nul(NUL)),
         }),
     }
 }

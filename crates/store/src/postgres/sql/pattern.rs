@@ -4,9 +4,9 @@
 //! parsed pattern: classes become ranges of code points, and look-around replaces missing escapes. PostgreSQL's
 //! syntax: "Regular Expression Details" in the chapter on pattern matching of its manual.
 
-use std::{ops::Range, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
-use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 use crate::storage::{Pattern, StorageError};
 
@@ -22,7 +22,7 @@ const WORD_ASCII: &str = "[0-9A-Za-z_]";
 /// Unicode's word characters, as Rust's `\w` has them; PostgreSQL's own depend on the locale.
 static WORD_UNICODE: LazyLock<String> = LazyLock::new(|| {
     let word = regex_syntax::parse(r"\w").expect("it is a pattern");
-    let mut writer = Writer { written: String::new(), bytes_left: MAX_BYTES };
+    let mut writer = Writer { written: String::new(), bytes_left: MAX_BYTES, nul: None };
     writer.write(&word).expect("it fits");
     writer.written
 });
@@ -42,7 +42,7 @@ enum LimitExceeded {
 /// [`StorageError::Unsupported`] for repetitions beyond PostgreSQL's limit, and if the expression exceeds `room`.
 pub(super) fn translate(pattern: &Pattern, bytes_left: &mut usize) -> Result<String, StorageError> {
     // An advanced regular expression, regardless of the server's settings.
-    let mut writer = Writer { written: String::from("***:"), bytes_left: *bytes_left };
+    let mut writer = Writer { written: String::from("***:"), bytes_left: *bytes_left, nul: pattern.nul() };
     writer.write(&pattern.parse()).map_err(|excessive| StorageError::Unsupported {
         field: "where_document".to_owned(),
         reason: match excessive {
@@ -63,6 +63,8 @@ pub(super) fn translate(pattern: &Pattern, bytes_left: &mut usize) -> Result<Str
 struct Writer {
     written: String,
     bytes_left: usize,
+    /// What stands for NUL in the texts.
+    nul: Option<char>,
 }
 
 type Written = Result<(), LimitExceeded>;
@@ -106,10 +108,11 @@ impl Writer {
     }
 
     fn write_character(&mut self, character: char) -> Written {
-        match character {
+        match (character, self.nul) {
             // PostgreSQL accepts NUL neither in texts nor in patterns.
-            '\0' => self.push(NEVER),
-            character => self.write_member(character),
+            ('\0', None) => self.push(NEVER),
+            ('\0', Some(nul)) => self.write_member(nul),
+            (character, _) => self.write_member(character),
         }
     }
 
@@ -125,7 +128,10 @@ impl Writer {
 
     fn write_class(&mut self, class: &Class) -> Written {
         let ranges: Vec<(char, char)> = match class {
-            Class::Unicode(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
+            Class::Unicode(class) => {
+                let class = self.for_nul(class);
+                class.iter().map(|range| (range.start(), range.end())).collect()
+            }
             Class::Bytes(class) => {
                 class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect()
             }
@@ -147,6 +153,17 @@ impl Writer {
             }
         }
         self.push("]")
+    }
+
+    /// The class with what stands for NUL if it has NUL, and without it otherwise.
+    fn for_nul<'c>(&self, class: &'c ClassUnicode) -> Cow<'c, ClassUnicode> {
+        let Some(nul) = self.nul else { return Cow::Borrowed(class) };
+        let (mut class, nul) = (class.clone(), ClassUnicode::new([ClassUnicodeRange::new(nul, nul)]));
+        match class.ranges().first().is_some_and(|range| range.start() == '\0') {
+            true => class.union(&nul),
+            false => class.difference(&nul),
+        }
+        Cow::Owned(class)
     }
 
     fn write_look(&mut self, look: Look) -> Written {
