@@ -39,11 +39,28 @@ pub struct ServerConfig {
     /// Maximum concurrent event streams, which mostly wait and do not count as requests. Default 128, half the
     /// connections of an address: each stream occupies a connection.
     pub max_streams: usize,
+    /// Names of settings, for messages.
+    pub setting_names: SettingNames,
     /// The resident memory above which no large body is accepted. Unlimited by default.
     pub memory: MemoryLimit,
     /// From where the console may start migrations. Default: from nowhere. Whoever uses the console can read what Chroma
     /// directories in these folders contain.
     pub migration_sources: MigrationSources,
+}
+
+/// What the operator calls the settings that a message names as the remedy.
+#[derive(Clone, Copy, Debug)]
+pub struct SettingNames {
+    /// [`ServerConfig::allowed_hosts`]
+    pub allowed_hosts: &'static str,
+    /// [`ServerConfig::cors_origins`]
+    pub cors_origins: &'static str,
+}
+
+impl Default for SettingNames {
+    fn default() -> Self {
+        Self { allowed_hosts: "allowed hosts", cors_origins: "CORS origins" }
+    }
 }
 
 /// How the tables of the database are maintained, as the console needs it.
@@ -69,6 +86,7 @@ impl Default for ServerConfig {
             evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,
             max_streams: 128,
+            setting_names: SettingNames::default(),
             memory: MemoryLimit::default(),
             migration_sources: MigrationSources::default(),
         }

@@ -42,7 +42,8 @@ mod wire;
 
 pub use chroma_api::{ChromaApi, Reset};
 pub use config::{
-    AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig, UpkeepConfig,
+    AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig, SettingNames,
+    UpkeepConfig,
 };
 pub use embedding::EmbeddingModel;
 pub use gateway::gateway;

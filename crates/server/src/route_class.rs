@@ -63,6 +63,12 @@ impl RouteClass {
         matches!(self, Self::Chroma | Self::OpenChroma)
     }
 
+    /// Whether the key may have a form that Chroma's clients send: on Chroma's routes, and on those that a server of them has
+    /// too.
+    pub(crate) fn takes_chroma_key(self) -> bool {
+        self.is_chroma() || matches!(self, Self::Metrics | Self::Description | Self::Page)
+    }
+
     /// Whether pages of other origins may link to it: it costs nothing and shows no records.
     pub(crate) fn may_be_linked(self) -> bool {
         matches!(self, Self::Description | Self::Page)

@@ -39,15 +39,15 @@ pub(crate) enum ApiError {
     /// The request is for another host.
     #[error(
         "the header Host names `{host}`, which is not an allowed host of this server: send the request to \
-            localhost, 127.0.0.1 or [::1], or add the name to the server's allowed hosts"
+            localhost, 127.0.0.1 or [::1], or add the name to the server's {setting}"
     )]
-    Host { host: String },
+    Host { host: String, setting: &'static str },
     /// A page of another origin sent the request.
     #[error(
         "a page of another origin sent the request (`{origin}`): to allow it, add the origin to the \
-            server's CORS origins"
+            server's {setting}"
     )]
-    Origin { origin: String },
+    Origin { origin: String, setting: &'static str },
     /// A form of the console was not sent by a page of this session.
     #[error("the form has expired: load the page again and send it again")]
     Form,

@@ -31,7 +31,8 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema> FromRequest<S> for Form<T
         let is_foreign =
             parts.headers.get(FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none");
         if is_foreign {
-            return Err(ApiError::Origin { origin: "unknown".to_owned() });
+            let setting = view.process.config.setting_names.cors_origins;
+            return Err(ApiError::Origin { origin: "unknown".to_owned(), setting });
         }
         let limit_bytes = view.process.config.max_body_bytes;
         // Either the limit, or a body that did not arrive.

@@ -16,7 +16,7 @@ use crate::{answer::ApiError, connections::ConnectionUse, process::Process, rout
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
     let class = RouteClass::of(&request);
     let has_key = has_key(&process, request.headers())
-        || class.is_chroma() && has_chroma_key(&process, request.headers())
+        || class.takes_chroma_key() && has_chroma_key(&process, request.headers())
         || class.is_console() && process.sessions.of(request.headers()).is_some();
     if has_key && let Some(used) = request.extensions().get::<ConnectionUse>() {
         used.trust();

@@ -45,11 +45,12 @@ pub(crate) async fn checked(State(process): State<Arc<Process>>, request: Reques
 }
 
 fn check(config: &ServerConfig, request: &Request) -> Result<(), ApiError> {
-    let host = host(request)?;
+    let setting = config.setting_names.allowed_hosts;
+    let host = host(request, setting)?;
     if let AllowedHosts::Local(names) = &config.allowed_hosts {
         let named = [host.as_ref(), request.uri().authority()];
         if let Some(other) = named.into_iter().flatten().find(|authority| !names.have(authority.host())) {
-            return Err(ApiError::Host { host: other.as_str().to_owned() });
+            return Err(ApiError::Host { host: other.as_str().to_owned(), setting });
         }
     }
     check_origin(config, request, host.as_ref())?;
@@ -64,9 +65,9 @@ fn check(config: &ServerConfig, request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// The header `Host` of the request. HTTP/1.0 has none.
-fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
-    let wrong = |found: &str| ApiError::Host { host: found.to_owned() };
+/// The header `Host` of the request, of which the allowed ones are a `setting`. HTTP/1.0 has none.
+fn host(request: &Request, setting: &'static str) -> Result<Option<Authority>, ApiError> {
+    let wrong = |found: &str| ApiError::Host { host: found.to_owned(), setting };
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if request.version() == Version::HTTP_10 => Ok(None),
@@ -82,14 +83,15 @@ fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
 
 /// Rejects requests of pages of other origins.
 fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authority>) -> Result<(), ApiError> {
-    let headers = request.headers();
+    let (headers, setting) = (request.headers(), config.setting_names.cors_origins);
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {
         (Some(origin), None) if config.cors_origins.0.contains(origin) => return Ok(()),
         (Some(origin), None) if is_own(origin, host) => {}
         (None, _) => {}
         (Some(origin), _) => {
-            return Err(ApiError::Origin { origin: String::from_utf8_lossy(origin.as_bytes()).into_owned() });
+            let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+            return Err(ApiError::Origin { origin, setting });
         }
     }
     let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|found| found == value);
@@ -99,7 +101,7 @@ fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authorit
         && is(FETCH_MODE, "navigate")
         && (is(FETCH_USER, "?1") || RouteClass::of(request).may_be_linked());
     if is_foreign && !is_link {
-        return Err(ApiError::Origin { origin: "unknown".to_owned() });
+        return Err(ApiError::Origin { origin: "unknown".to_owned(), setting });
     }
     Ok(())
 }
@@ -127,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Hosts, Origins},
+        config::{Hosts, Origins, SettingNames},
         routes::class_of,
     };
 
@@ -184,6 +186,20 @@ mod tests {
         assert!(refusal(&default, "GET /metrics", "").is_some(), "no host");
         assert!(refusal(&default, "GET /metrics\nhost: localhost\nhost: evil.example", "").is_some());
         assert!(refusal(&default, "GET http://evil.example/metrics\nhost: localhost", "").is_some());
+    }
+
+    #[test]
+    fn messages_name_the_setting_that_allows_the_request() {
+        let setting_names = SettingNames { allowed_hosts: "HOSTS", cors_origins: "ORIGINS" };
+        let config = ServerConfig { setting_names, ..ServerConfig::default() };
+        let message = |host: &str, origin: &str| {
+            let request = Request::get("/api/v1/queries").header("host", host).header("origin", origin);
+            let request = request.body(Body::empty()).expect("a request");
+            check(&config, &request).expect_err("it is rejected").to_string()
+        };
+        assert!(message("evil.example", "null").ends_with("or add the name to the server's HOSTS"));
+        assert!(message("", "null").ends_with("HOSTS"));
+        assert!(message("localhost", "http://evil.example").ends_with("to the server's ORIGINS"));
     }
 
     #[test]

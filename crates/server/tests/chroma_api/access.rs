@@ -43,9 +43,10 @@ async fn key_is_accepted_in_each_header_that_clients_send() {
     let config = ServerConfig { api_key: Some(ApiKey::new("secret")), ..ServerConfig::default() };
     let api = Api::start_with(config, Reset::Refused).await;
     let path = format!("{DEFAULT}/collections");
-    let status = async |headers: &[(&str, &str)]| {
-        send_to(&api.client, &api.url, Method::GET, &path, headers, None).await.status
+    let status_of = async |path: &str, headers: &[(&str, &str)]| {
+        send_to(&api.client, &api.url, Method::GET, path, headers, None).await.status
     };
+    let status = async |headers: &[(&str, &str)]| status_of(&path, headers).await;
     for header in [
         ("x-chroma-token", "secret"),
         ("authorization", "Bearer secret"),
@@ -53,6 +54,10 @@ async fn key_is_accepted_in_each_header_that_clients_send() {
         ("x-api-key", "secret"),
     ] {
         assert_eq!(status(&[header]).await, 200, "{header:?}");
+        for other in ["/metrics", "/openapi.json", "/docs"] {
+            assert_eq!(status_of(other, &[header]).await, 200, "{other}: {header:?}");
+            assert_eq!(status_of(other, &[]).await, 401, "{other}");
+        }
     }
     for header in [
         ("x-chroma-token", "other"),

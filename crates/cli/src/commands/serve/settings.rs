@@ -4,7 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use records::Service;
-use server::{AllowedHosts, ApiKey, Hosts, MigrationSources, Origins, Reset, ServerConfig, Upstream};
+use server::{
+    AllowedHosts, ApiKey, Hosts, MigrationSources, Origins, Reset, ServerConfig, SettingNames, Upstream,
+};
 use store::memory::MemoryLimit;
 use url::Url;
 
@@ -194,6 +196,10 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         evaluation_timeout: configuration.get(&PANOPTICON_EVALUATION_TIMEOUT_SECONDS)?,
         max_requests: configuration.get(&PANOPTICON_MAX_REQUESTS)?,
         max_streams: configuration.get(&PANOPTICON_MAX_STREAMS)?,
+        setting_names: SettingNames {
+            allowed_hosts: PANOPTICON_ALLOWED_HOSTS.name(),
+            cors_origins: PANOPTICON_CORS_ORIGINS.name(),
+        },
         memory: MEMORY_LIMIT,
         migration_sources: migration_sources.unwrap_or_default(),
     })
