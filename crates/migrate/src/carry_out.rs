@@ -167,10 +167,14 @@ pub(crate) async fn verify_one(
 ) -> Result<(Verification, Vec<Warning>), Error> {
     let started = Instant::now();
     let (table, origins, name) = (task.table, task.origins, source.collection().name.clone());
+    let is_absent = task.state == TableState::Absent;
     let verified = verify(database, source, task, observer).await?;
     phases.verify = started.elapsed();
     let started = Instant::now();
     let mut verification = verified.verification;
+    if is_absent {
+        return Ok((verification, verified.warnings));
+    }
     let counter = Counter::begin(observer, &name, Phase::Search, verified.nearest.count());
     let rows = ComparedRows { different: &verified.different, are_alone: verified.is_alone };
     let searches = verified.nearest.compare(database, table, origins, rows, counter);

@@ -177,7 +177,8 @@ impl Classifier {
         if is_zero {
             tally.zero_vectors.add(&record.id);
         }
-        let row = map_record(&self.table, record, &mut tally.defaults);
+        let rows = &self.rows;
+        let row = map_record(&self.table, record, |id| rows.created_at(id), &mut tally.defaults);
         tally.embedded += u64::from(row.embedding_is_made);
         let mut digest = None;
         let scratch = &mut self.scratch;

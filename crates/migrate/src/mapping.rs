@@ -7,6 +7,7 @@ use store::{
     postgres::{Column, ColumnType, Presence, Table},
 };
 use time::{PrimitiveDateTime, macros::datetime};
+use uuid::Uuid;
 
 /// Written where neither the record nor Chroma has a creation time; never the time of the migration.
 const UNKNOWN_TIME: PrimitiveDateTime = datetime!(1970-01-01 00:00);
@@ -161,8 +162,15 @@ pub(crate) fn check_record(
 }
 
 /// The row of a record that passed [`check_record`]; counts defaults in `defaults`. Without a vector, the row gets an
-/// empty one, which the caller must fill in.
-pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults) -> StoredRecord {
+/// empty one, which the caller must fill in. A record without a time, as servers return it, keeps that of its row, which
+/// `created_at` returns.
+pub(crate) fn map_record(
+    table: &Table,
+    record: Record,
+    created_at: impl FnOnce(Uuid) -> Option<PrimitiveDateTime>,
+    defaults: &mut Defaults,
+) -> StoredRecord {
+    let id = table.row_id(&record.id);
     let lifted =
         table.columns.iter().zip(&mut defaults.columns).map(|(column, (_, filled_in))| {
             column_value(column, record.metadata.get(&column.key), filled_in)
@@ -181,17 +189,17 @@ pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults)
             defaults.unread_timestamps += u64::from(own.is_some());
             chroma_time
         }
-        (None, None) => {
+        (None, None) => created_at(id).unwrap_or_else(|| {
             defaults.created_at += 1;
             UNKNOWN_TIME
-        }
+        }),
     };
     let (embedding, embedding_is_made) = match record.vector {
         Vector::Present { embedding, .. } => (embedding, false),
         Vector::Missing { .. } => (Embedding::from(Vec::new()), true),
     };
     StoredRecord {
-        id: table.row_id(&record.id),
+        id,
         source_id: Some(record.id),
         text: record.document,
         columns,
@@ -325,7 +333,7 @@ mod tests {
     fn map(table: &Table, record: Record) -> (StoredRecord, Defaults) {
         check_record(table, &record, MissingVectors::Reject).expect("the record can be held");
         let mut defaults = Defaults::of(table);
-        (map_record(table, record, &mut defaults), defaults)
+        (map_record(table, record, |_| None, &mut defaults), defaults)
     }
 
     #[test]
@@ -419,6 +427,6 @@ mod tests {
         record.vector = Vector::Missing { reason: chroma::MissingReason::NotStored };
         let table = Table::of(Service::Query);
         assert_eq!(check_record(&table, &record, MissingVectors::Embed), Ok(()));
-        assert!(map_record(&table, record, &mut Defaults::of(&table)).embedding_is_made);
+        assert!(map_record(&table, record, |_| None, &mut Defaults::of(&table)).embedding_is_made);
     }
 }

@@ -1,9 +1,10 @@
-//! The rows of a table before a migration, in 33 bytes each, and the action that follows for each record.
+//! The rows of a table before a migration, in 48 bytes each, and the action that follows for each record.
 
 use store::{
     RowDigest,
     postgres::{Database, Table, schema::TableState},
 };
+use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::{Error, options::EditedRows, report::ConflictReason, resume::Origins};
@@ -39,6 +40,7 @@ pub(crate) enum DeletedRecords {
 struct MigratedRow {
     id: [u8; 16],
     digest: RowDigest,
+    created_at: Option<PrimitiveDateTime>,
     /// Whether it was edited since it was written.
     is_edited: bool,
     /// Whether the source has a record for it.
@@ -83,6 +85,7 @@ impl TargetRows {
                 rows.migrated.push(MigratedRow {
                     id: row.id.into_bytes(),
                     digest: row.digest,
+                    created_at: row.created_at(table),
                     is_edited: !row.is_as_written,
                     is_seen: false,
                 });
@@ -136,6 +139,12 @@ impl TargetRows {
             DeletedRecords::Some(ids) => ids.binary_search(id).is_ok(),
             DeletedRecords::All => true,
         }
+    }
+
+    /// The creation time of row `id` of this collection.
+    pub(crate) fn created_at(&self, id: Uuid) -> Option<PrimitiveDateTime> {
+        let place = self.migrated.binary_search_by_key(&id.into_bytes(), |row| row.id).ok()?;
+        self.migrated[place].created_at
     }
 
     /// Number of rows of this collection.
@@ -259,6 +268,7 @@ mod tests {
         let row = |id: u128, digest: u8, is_edited| MigratedRow {
             id: Uuid::from_u128(id).into_bytes(),
             digest: RowDigest([digest; 16]),
+            created_at: None,
             is_edited,
             is_seen: false,
         };

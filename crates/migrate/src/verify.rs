@@ -89,7 +89,10 @@ pub(crate) async fn verify(
     verification.digest_source = digest.to_string();
     verification.digest_target = digest_target.to_string();
     explain(database, &task, &mut different).await?;
-    let foreign = foreign_rows(database, task.table, &verification.missing).await?;
+    let foreign = match task.state {
+        TableState::Absent => HashMap::new(),
+        _ => foreign_rows(database, task.table, &verification.missing).await?,
+    };
     verification.missing.retain(|source_id| !foreign.contains_key(&task.table.row_id(source_id)));
     let different_rows = different.keys().copied().collect();
     verification.different = different.into_values().map(|difference| difference.difference).collect();
@@ -134,7 +137,8 @@ impl Visitor for Comparer {
         match check_record(&self.table, &record, self.missing_vectors) {
             Ok(()) => {
                 let kept = (!self.quarantine.is_empty()).then(|| record.clone());
-                let row = map_record(&self.table, record, &mut self.defaults);
+                let rows = &self.rows;
+                let row = map_record(&self.table, record, |id| rows.created_at(id), &mut self.defaults);
                 self.compare(row, kept.as_ref());
             }
             Err(reason) => {

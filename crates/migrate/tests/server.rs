@@ -3,16 +3,19 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use migrate::{CollectionReport, Discrepancy, Error, MigrateOptions, Outcome, SourceCollection, Transfer};
-use records::DistanceSpace;
+use records::{DistanceSpace, Metadata};
 use serde_json::{Value, json};
 use store::{
     chroma::{ServerOptions, Source},
     postgres::Database,
 };
-use test_support::{HttpAnswer, HttpRequest, HttpStub, TestDatabase};
+use test_support::{
+    ChromaCollection, ChromaForm, ChromaRecord, ChromaServer, ChromaWriter, HttpAnswer, HttpRequest,
+    HttpStub, TestDatabase,
+};
 use tokio::runtime::Handle;
 
-use crate::{empty, only, silent, table, verified};
+use crate::{copied, empty, one, only, silent, table, verified};
 
 const RECORDS: usize = 9;
 
@@ -78,6 +81,45 @@ async fn migrate_into_empty(server: &HttpStub) -> (CollectionReport, TestDatabas
 async fn consistent_server_is_verified() {
     let (report, _test_database) = migrate_into_empty(&serve(RECORDS, |_| RECORDS)).await;
     assert_eq!((report.outcome(), verified(&report).matched), (Outcome::Verified, RECORDS as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_knows_no_times_leaves_those_that_the_directory_had() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut writer = ChromaWriter::create(folder.path());
+    let record = |n: u8| ChromaRecord {
+        id: n.to_string(),
+        vector: vec![n.into(), 1.0, 2.0],
+        document: Some(format!("text {n}")),
+        metadata: Metadata::new(),
+    };
+    let collection = ChromaCollection::new("records", DistanceSpace::L2, ChromaForm::Log);
+    writer.write(&collection, (0..5).map(record));
+    writer.finish();
+    let (test_database, database) = empty().await;
+    let records = table("records", DistanceSpace::L2, 3);
+    crate::migrate(&database, folder.path(), &records).await;
+    let times = "select array_agg(created_at::text order by id) from records";
+    let before: Vec<String> = one(&test_database, times).await;
+    let server = ChromaServer::start(folder.path());
+    // One record is new, and one has changed.
+    let options = ServerOptions::new(server.url());
+    let collections = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+    let found = server.send(&HttpRequest::new("GET", &format!("{collections}/records"), "")).text();
+    let found: Value = serde_json::from_str(&found).expect("it is JSON");
+    let path = format!("{collections}/{}/upsert", found["id"].as_str().expect("an id"));
+    server.post(&path, &json!({"ids": ["4", "5"], "embeddings": [[9, 9, 9], [8, 8, 8]]}).to_string());
+    let source = tokio::task::spawn_blocking(move || Source::connect(&options, Handle::current()));
+    let source = source.await.expect("it does not panic").expect("the server answers");
+    let collection = source.collections()[0].clone();
+    let transfers = vec![Transfer { source: SourceCollection::new(source, collection), table: records }];
+    let report = migrate::migrate(&database, transfers, &MigrateOptions::default(), &silent()).await;
+    let report = only(report.expect("the migration runs"));
+    let done = copied(&report);
+    assert_eq!((report.outcome(), done.written, done.updated, done.unchanged), (Outcome::Verified, 1, 1, 4));
+    assert_eq!(done.defaults.created_at, 1, "of the new one");
+    let times = "select array_agg(created_at::text order by id) from records where source_id <> '5'";
+    assert_eq!(one::<Vec<String>>(&test_database, times).await, before);
 }
 
 #[tokio::test]

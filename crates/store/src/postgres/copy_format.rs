@@ -180,6 +180,12 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     components.zip(embedding.as_slice()).for_each(|(bytes, component)| *bytes = component.to_be_bytes());
 }
 
+/// The time that a field holds.
+pub(crate) fn read_time(field: &[u8]) -> Option<PrimitiveDateTime> {
+    let microseconds = i64::from_be_bytes(field.try_into().ok()?);
+    EPOCH.checked_add(time::Duration::microseconds(microseconds))
+}
+
 fn microseconds(timestamp: PrimitiveDateTime) -> i64 {
     // `time` spans the years −9999 to 9999, which fit an i64 of microseconds thirty times over.
     i64::try_from((timestamp - EPOCH).whole_microseconds()).expect("20,000 years of microseconds fit an i64")

@@ -3,12 +3,13 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Row as _};
+use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
     Database, Table,
     bounded::bound,
-    copy_format::{CopiedRow, RowSplitter},
+    copy_format::{CopiedRow, RowSplitter, read_time},
     sql::{self, collections::rows_of_clients},
     unnamed::on,
 };
@@ -30,6 +31,12 @@ pub struct MigratedRow<'a> {
 pub type RowParts = Vec<(String, Option<Vec<u8>>)>;
 
 impl MigratedRow<'_> {
+    /// Its creation time; `None` if it is outside of the years −9999 to 9999.
+    pub fn created_at(&self, table: &Table) -> Option<PrimitiveDateTime> {
+        let place = table.content_columns().iter().position(|column| *column == "created_at")?;
+        read_time(self.row.fields().nth(place)??)
+    }
+
     /// The content by column name, to find where two rows differ.
     pub fn parts(&self, table: &Table) -> RowParts {
         let names = table.content_columns();
