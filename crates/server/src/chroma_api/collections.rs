@@ -16,7 +16,7 @@ use super::{
     configuration::{Configuration, ConfigurationUpdate, Configured, Schema},
     error::{Answered, Refusal},
     extract::{Body, Page, Path},
-    json::Json,
+    json::{Json, JsonList},
     metadata::{Metadata, MetadataUpdate, has_valid_keys},
 };
 
@@ -133,12 +133,15 @@ pub(super) async fn create(
     }
 }
 
-pub(super) async fn list(State(served): State<Served>, path: Path, page: Page) -> Answered<Json<Vec<Value>>> {
+pub(super) async fn list(State(served): State<Served>, path: Path, page: Page) -> Answered<JsonList<Value>> {
     let database = served.api.collections.database();
     let place = (path.tenant.as_str(), path.database.as_str());
+    // There may be thousands: only their texts are kept, of which each is a hundredth of the values.
+    let mut list = JsonList::default();
     // Without an offset, from the first one.
-    let found = database.collections_of(place, page.limit, page.offset.unwrap_or_default()).await?;
-    Ok(Json(found.iter().map(shown).collect()))
+    let page = (page.limit, page.offset.unwrap_or_default());
+    database.visit_collections(place, page, |collection| list.push(&shown(collection))).await?;
+    Ok(list)
 }
 
 pub(super) async fn count(State(served): State<Served>, path: Path) -> Answered<Json<u64>> {

@@ -1,5 +1,7 @@
 //! Answers in JSON.
 
+use std::marker::PhantomData;
+
 use aide::{
     OperationOutput,
     generate::GenContext,
@@ -19,13 +21,56 @@ pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        let mut body = serde_json::to_vec(&self.0).expect("wire types are JSON");
-        // The body may wait for a slow client, and serialization grew it by doubling.
-        if body.len() > LARGE_BYTES {
-            body.shrink_to_fit();
-        }
-        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        of_body(serde_json::to_vec(&self.0).expect("wire types are JSON"))
     }
+}
+
+/// A list whose elements are written as they are added.
+pub(super) struct JsonList<T> {
+    body: Vec<u8>,
+    of: PhantomData<T>,
+}
+
+impl<T> Default for JsonList<T> {
+    fn default() -> Self {
+        Self { body: vec![b'['], of: PhantomData }
+    }
+}
+
+impl<T: Serialize> JsonList<T> {
+    /// Adds an element.
+    pub(super) fn push(&mut self, element: &T) {
+        if self.body.len() > 1 {
+            self.body.push(b',');
+        }
+        serde_json::to_writer(&mut self.body, element).expect("wire types are JSON");
+    }
+}
+
+impl<T> IntoResponse for JsonList<T> {
+    fn into_response(mut self) -> Response {
+        self.body.push(b']');
+        of_body(self.body)
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for JsonList<T> {
+    type Inner = Vec<T>;
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        Json::<Vec<T>>::inferred_responses(context, operation)
+    }
+}
+
+fn of_body(mut body: Vec<u8>) -> Response {
+    // The body may wait for a slow client, and it grew by doubling.
+    if body.len() > LARGE_BYTES {
+        body.shrink_to_fit();
+    }
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 impl<T: JsonSchema> OperationOutput for Json<T> {

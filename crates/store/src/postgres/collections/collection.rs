@@ -113,7 +113,7 @@ struct Row {
 
 const READ: &str = "read a collection";
 
-/// How much more memory JSON uses once it is parsed.
+/// How much longer an answer may be than the texts of which it is made.
 const JSON_COPIES: usize = 4;
 
 /// How often a creation is repeated if the existing collection is deleted before it can be read.
@@ -302,17 +302,19 @@ impl Database {
         row.map(Row::collection).transpose()
     }
 
-    /// The collections of a database, oldest first: `limit` of them after the first `offset`.
+    /// Visits the collections of a database, oldest first: `limit` of them after the first `offset`.
     ///
     /// # Errors
     /// [`CollectionError::TooLarge`], or when the database fails.
-    pub async fn collections_of(
+    pub async fn visit_collections(
         &self,
         (tenant, database): (&str, &str),
-        limit: Option<u32>,
-        offset: u32,
-    ) -> Result<Vec<Collection>, CollectionError> {
+        (limit, offset): (Option<u32>, u32),
+        mut visit: impl FnMut(&Collection),
+    ) -> Result<(), CollectionError> {
+        const OPERATION: &str = "list collections";
         self.look_for_services(tenant, database).await;
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
         let mut rows = sqlx::query_as!(
             Row,
             r#"
@@ -329,17 +331,18 @@ impl Database {
             limit.map(i64::from),
             i64::from(offset)
         )
-        .fetch(self);
-        let (mut collections, mut bytes) = (Vec::new(), 0);
-        while let Some(row) = rows.try_next().await.map_err(failing("list collections"))? {
+        .fetch(on(&mut transaction));
+        let mut bytes = 0;
+        while let Some(row) = rows.try_next().await.map_err(failing(OPERATION))? {
             let texts = [&row.metadata, &row.configuration, &row.schema];
             bytes += texts.into_iter().flatten().map(String::len).sum::<usize>();
             if bytes > MAX_RECORDS_BYTES / JSON_COPIES {
                 return Err(CollectionError::TooLarge);
             }
-            collections.push(row.collection()?);
+            visit(&row.collection()?);
         }
-        Ok(collections)
+        drop(rows);
+        transaction.commit().await.map_err(failing(OPERATION))
     }
 
     /// How many collections a database has.
