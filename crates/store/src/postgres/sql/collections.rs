@@ -296,13 +296,18 @@ pub(crate) fn delete_collection_records(
 }
 
 fn counted_deletion(table: &Table, deletion: String, mut binds: Binds) -> Statement {
+    let gone = noted_deletion(table, &format!("{deletion}\nreturning id, migration_run"), &mut binds);
+    statement(format!("{gone}\nselect count(*)\nfrom gone"), binds)
+}
+
+/// The beginning of a statement that deletes rows, as `gone`, and keeps in mind those that a migration has written; `deletion`
+/// returns `id` and `migration_run`.
+pub(super) fn noted_deletion(table: &Table, deletion: &str, binds: &mut Binds) -> String {
     let name = binds.add(Bind::Text(table.name.clone()));
     let deletion = deletion.replace('\n', "\n    ");
-    statement(
-        format!(
-            "with gone as (
+    format!(
+        "with gone as (
     {deletion}
-    returning id, migration_run
 ), noted as (
     insert into chroma_deleted_records (table_name, id, migration_run, deleted_at)
     select {name}, id, migration_run, now() at time zone 'utc'
@@ -310,11 +315,7 @@ fn counted_deletion(table: &Table, deletion: String, mut binds: Binds) -> Statem
     where migration_run is not null
     on conflict (table_name, id) do update
     set migration_run = excluded.migration_run, deleted_at = excluded.deleted_at
-)
-select count(*)
-from gone"
-        ),
-        binds,
+)"
     )
 }
 

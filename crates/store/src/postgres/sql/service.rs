@@ -5,6 +5,7 @@ use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
+    collections::noted_deletion,
     condition::{Bind, Binds, conditions},
     list, operator, quoted,
     sized_rows::Rows,
@@ -133,20 +134,19 @@ for update"
     )
 }
 
-/// Deletes the rows with these keys and ids, and returns the ids.
+/// Deletes the rows with these keys and ids, keeps in mind those that a migration has written, and returns the ids.
 pub(crate) fn delete_records(table: &Table, keys: Vec<Uuid>, ids: Vec<String>) -> Statement {
     let mut binds = Binds::default();
     let (keys, ids) = (binds.add(Bind::Keys(keys)), binds.add(Bind::Texts(ids)));
-    statement(
-        format!(
-            "delete from {} kept
+    let deletion = format!(
+        "delete from {} kept
 using unnest({keys}::uuid[], {ids}::text[]) as asked (id, shown)
 where kept.id = asked.id and coalesce(kept.source_id, kept.id::text) = asked.shown
-returning asked.shown",
-            quoted(&table.name)
-        ),
-        binds,
-    )
+returning kept.id, kept.migration_run, asked.shown",
+        quoted(&table.name)
+    );
+    let gone = noted_deletion(table, &deletion, &mut binds);
+    statement(format!("{gone}\nselect shown\nfrom gone"), binds)
 }
 
 const NEWEST_FIRST: &str = "created_at desc, id desc";
