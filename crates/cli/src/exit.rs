@@ -226,6 +226,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         Error::Locked { .. }
         | Error::IndexesLocked { .. }
         | Error::TakenOver { .. }
+        | Error::DeletedMeanwhile { .. }
         | Error::Referenced { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::ConnectionLost { .. }

@@ -45,11 +45,11 @@ pub use observe::{Event, Observer, Phase, Step};
 pub use options::{
     Comparison, EditedRows, Embed, MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer, VerifyOptions,
 };
-pub use place::{IsReserved, Placement, Target};
+pub use place::{IsReserved, IsSelected, Placement, Target};
 pub use read::SourceCollection;
 pub use report::{
     CollectionReport, Conflict, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Difference,
-    Examples, Outcome, Phases, Reject, Report, Searches, Stopped, Verification,
+    Examples, GoneCollection, Outcome, Phases, Reject, Report, Searches, Stopped, Verification,
 };
 pub use run::{migrate, verify};
 pub use undo::{UndoReport, UndoneTable, undo};

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::postgres::{
     Presence, SharedTable, Table,
-    jobs::{Job, JobStatus},
+    jobs::{Job, JobStatus, Origin},
 };
 use uuid::Uuid;
+
+use crate::report::GoneCollection;
 
 /// PostgreSQL silently truncates longer names.
 pub(crate) const MAX_NAME_BYTES: usize = 63;
@@ -52,6 +54,38 @@ pub(crate) struct KnownTables {
 
 /// Names that no collection's table may have.
 pub type IsReserved = fn(&str) -> bool;
+
+/// Whether a collection of this origin would be migrated if the source had it.
+pub type IsSelected = Box<dyn Fn(&Origin) -> bool + Send + Sync>;
+
+/// The collections that earlier `jobs` have migrated from `source`, which has only `collections` now, and their tables.
+pub(crate) fn gone(
+    (source, collections): (&str, &[Collection]),
+    jobs: &[Job],
+    is_selected: &IsSelected,
+) -> Vec<GoneCollection> {
+    let existing: HashSet<Uuid> = collections.iter().map(|collection| collection.id).collect();
+    let is_gone = |job: &&Job| {
+        job.status != JobStatus::Undone
+            && job.origin.source == source
+            && !existing.contains(&job.origin.collection_id)
+            && is_selected(&job.origin)
+    };
+    let mut seen: HashSet<(Uuid, &str)> = HashSet::new();
+    // The newest job has the last name.
+    let newest = jobs.iter().rev().filter(is_gone);
+    let newest = newest.filter(|job| seen.insert((job.origin.collection_id, job.table_name.as_str())));
+    let mut gone: Vec<GoneCollection> = newest
+        .map(|job| GoneCollection {
+            origin: job.origin.clone(),
+            table: job.table_name.clone(),
+            is_shared: Table::from_definition(job.table_name.clone(), &job.definition)
+                .is_some_and(|table| table.shared.is_some()),
+        })
+        .collect();
+    gone.reverse();
+    gone
+}
 
 impl Placement {
     /// A table for each collection, with its documents in the column `document`: what `migrate collections` does without

@@ -43,7 +43,7 @@ pub(crate) struct Prepared {
     pub(crate) phases: Phases,
     pub(crate) effort: Effort,
     /// How Chroma clients are to see the collection.
-    registration: Option<Registration>,
+    registration: Registration,
     /// Whether the table existed before.
     pub(crate) has_table: bool,
 }
@@ -85,12 +85,12 @@ impl Prepared {
     }
 
     /// How Chroma clients are to see the collection, once the run has begun.
-    pub(crate) fn registration(&self) -> Option<Registration> {
-        let mut registration = self.registration.clone()?;
+    pub(crate) fn registration(&self) -> Registration {
+        let mut registration = self.registration.clone();
         if self.has_table || self.is_resumed || self.has_changes() {
             registration.set_table(&self.table);
         }
-        Some(registration)
+        registration
     }
 
     pub(crate) fn into_plan_report(self, stopped: Stopped) -> CollectionReport {

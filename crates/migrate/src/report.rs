@@ -3,12 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use chroma::{EmptyDatabase, Warning};
-use store::postgres::{collections::Registered, jobs::Origin, schema::ServerDescription};
+use store::postgres::{
+    collections::{Compared, Registered},
+    jobs::Origin,
+    schema::ServerDescription,
+};
 use uuid::Uuid;
 
 use crate::{
     Error,
     mapping::{Defaults, RejectReason},
+    options::Mode,
 };
 
 /// A record that PostgreSQL cannot hold exactly.
@@ -61,7 +66,7 @@ pub enum ConflictReason {
     BornHere,
     /// It belongs to another collection.
     OfAnother,
-    /// A Chroma client has deleted it since it was migrated.
+    /// A client of Chroma or of a service has deleted it since it was migrated.
     DeletedHere,
 }
 
@@ -278,10 +283,10 @@ pub struct CollectionReport {
     pub stopped: Option<Stopped>,
     /// Duration by phase.
     pub phases: Phases,
-    /// Whether Chroma clients see it; `None` if that was not tried.
+    /// Whether Chroma clients see it, or would see it after a planned run; `None` if that was not tried.
     pub registered: Option<Registered>,
-    /// The parts in which what they see differs from the source, as a comparison found.
-    pub served_differences: Vec<&'static str>,
+    /// How what they see compares with the source, as a comparison found.
+    pub compared: Compared,
     /// Why it failed, where others of its run did not.
     pub failure: Option<Arc<Error>>,
 }
@@ -301,9 +306,17 @@ impl CollectionReport {
             stopped: None,
             phases: Phases::default(),
             registered: None,
-            served_differences: Vec::new(),
+            compared: Compared::Equal,
             failure: None,
         }
+    }
+
+    /// Adds what became of the collection for Chroma clients. A plan that changes only this is a plan, too.
+    pub(crate) fn set_registered(&mut self, registered: Registered, mode: Mode) {
+        if mode == Mode::DryRun && registered.is_changed() {
+            self.stopped = Some(Stopped::DryRun);
+        }
+        self.registered = Some(registered);
     }
 
     /// The outcome.
@@ -322,12 +335,12 @@ impl CollectionReport {
         if self.failure.is_some() {
             Outcome::Failed
         } else if self.verification.as_ref().is_some_and(differs)
-            || !self.served_differences.is_empty()
+            || self.compared != Compared::Equal
             || !self.discrepancies().is_empty()
         {
             Outcome::Different
         } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty())
-            || matches!(self.registered, Some(Registered::Edited(_) | Registered::Deleted))
+            || self.registered.as_ref().is_some_and(Registered::is_conflict)
         {
             Outcome::Conflicts
         } else if is_rejected {
@@ -376,6 +389,17 @@ pub enum DatabaseState {
     Missing,
 }
 
+/// A migrated collection that its source no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoneCollection {
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its table, which was kept.
+    pub table: String,
+    /// Whether other collections share the table.
+    pub is_shared: bool,
+}
+
 /// The report of a run or a comparison of one or more collections.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -387,6 +411,10 @@ pub struct Report {
     pub collections: Vec<CollectionReport>,
     /// The databases without collections, and the tenants without databases.
     pub databases: Vec<DatabaseReport>,
+    /// Collections that the source no longer has, of those that would be selected.
+    pub gone: Vec<GoneCollection>,
+    /// Whether both sides were compared only, and nothing was to be changed.
+    pub is_comparison: bool,
     /// The server.
     pub server: ServerDescription,
     /// Warnings about a source whose collections were all migrated.
@@ -403,9 +431,14 @@ impl Report {
 
     /// The worst of the collections' outcomes.
     pub fn outcome(&self) -> Outcome {
-        let of_databases = self.databases.iter().any(|one| one.state == DatabaseState::Missing);
-        let of_databases = of_databases.then_some(Outcome::Different);
-        let outcomes = self.collections.iter().map(CollectionReport::outcome).chain(of_databases);
+        let is_different = self.databases.iter().any(|one| one.state == DatabaseState::Missing)
+            || (self.is_comparison && !self.gone.is_empty());
+        let is_conflict = self.databases.iter().any(
+            |one| matches!(&one.state, DatabaseState::Registered(registered) if registered.is_conflict()),
+        );
+        let of_others = is_different.then_some(Outcome::Different);
+        let of_others = of_others.into_iter().chain(is_conflict.then_some(Outcome::Conflicts));
+        let outcomes = self.collections.iter().map(CollectionReport::outcome).chain(of_others);
         outcomes.min().unwrap_or(Outcome::NothingToMigrate)
     }
 }

@@ -73,16 +73,23 @@ pub async fn migrate(
         None
     };
     let mut collections = Vec::new();
-    let mut registered = Vec::new();
-    if let Some(stopped) = stopped {
-        collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
-    } else {
+    if stopped.is_none() {
         begin(database, prepared.iter_mut().map(|(_, prepared)| prepared), None).await?;
         observer(Event::Step(Step::Begun));
+    }
+    if stopped != Some(Stopped::Rejects) {
         for (position, (_, prepared)) in positions.iter().zip(&prepared) {
             registrations.add(*position, prepared.registration());
         }
-        registered = registrations.register(database, run_id, options.edited_rows).await?;
+    }
+    let registered = match stopped {
+        // Of the others, nothing is changed either.
+        Some(Stopped::Rejects) => Vec::new(),
+        _ => registrations.register(database, run_id, &options).await?,
+    };
+    if let Some(stopped) = stopped {
+        collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
+    } else {
         if server.pgvector.is_none() {
             server = database.describe().await?;
         }
@@ -95,11 +102,20 @@ pub async fn migrate(
         collections.insert(position, report);
     }
     for (position, registered) in registered {
-        collections[position].registered = Some(registered);
+        collections[position].set_registered(registered, options.mode);
     }
     note_absent(database, &mut collections).await?;
-    let (databases, warnings, elapsed) = (Vec::new(), Vec::new(), started.elapsed());
-    Ok(Report { run_id, is_resumed, collections, databases, server, warnings, elapsed })
+    Ok(Report {
+        run_id,
+        is_resumed,
+        collections,
+        databases: Vec::new(),
+        gone: Vec::new(),
+        is_comparison: false,
+        server,
+        warnings: Vec::new(),
+        elapsed: started.elapsed(),
+    })
 }
 
 /// Marks collections without records that have no table: it is created with the first record, whose vector determines
@@ -158,14 +174,26 @@ pub async fn verify(
             collections.push(nothing_to_migrate(&transfer, Uuid::nil()));
             continue;
         }
-        let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
+        // The name of a table that no run has filled may be wrong.
+        let may_be_absent = !origins.own_runs.is_empty();
+        let most_searches = usize::MAX;
+        let task = CompareTask { transfer, origins, options, most_searches, may_be_absent };
         collections.push(compare(database, task, observer).await?);
     }
     registrations.compare(database, &mut collections).await?;
     note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
-    let (databases, warnings, elapsed) = (Vec::new(), Vec::new(), started.elapsed());
-    Ok(Report { run_id, is_resumed: false, collections, databases, server, warnings, elapsed })
+    Ok(Report {
+        run_id,
+        is_resumed: false,
+        collections,
+        databases: Vec::new(),
+        gone: Vec::new(),
+        is_comparison: true,
+        server,
+        warnings: Vec::new(),
+        elapsed: started.elapsed(),
+    })
 }
 
 /// Whether a collection has nothing to compare: it has no records, and none were ever migrated.
@@ -188,6 +216,8 @@ pub(crate) struct CompareTask {
     pub(crate) options: VerifyOptions,
     /// Maximum number of searches.
     pub(crate) most_searches: usize,
+    /// Whether all records are missing if the table does not exist; if not, that is an error.
+    pub(crate) may_be_absent: bool,
 }
 
 /// Compares one collection with its table.
@@ -196,13 +226,21 @@ pub(crate) async fn compare(
     task: CompareTask,
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
-    let CompareTask { transfer: Transfer { source, table }, origins, options, most_searches } = task;
+    let CompareTask { transfer: Transfer { source, table }, origins, options, most_searches, may_be_absent } =
+        task;
     let origin = source.origin();
-    database.check_table(&table).await.map_err(Error::store("read", &table.name))?;
+    let failed = |error| Error::store("read", &table.name)(error);
+    let state = match database.table_state(&table).await.map_err(failed)? {
+        TableState::Absent if may_be_absent => TableState::Absent,
+        _ => {
+            database.check_table(&table).await.map_err(failed)?;
+            TableState::Ready
+        }
+    };
     let mut phases = Phases::default();
     let task = VerifyTask {
         table: &table,
-        state: TableState::Ready,
+        state,
         origins: &origins,
         missing_vectors: missing_vectors(options.embedded_missing),
         most_searches,

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use store::postgres::{
     Access, Database, Table,
-    collections::Unregistered,
+    collections::{RestoredDescriptions, Unregistered},
     jobs::{Job, JobStatus},
     undo::UndoResult,
 };
 use uuid::Uuid;
 
-use crate::{Error, options::EditedRows};
+use crate::{Error, options::EditedRows, served::changed_here};
 
 /// The report of an undone run.
 #[derive(Clone, Debug)]
@@ -21,12 +21,15 @@ pub struct UndoReport {
     pub tables: Vec<UndoneTable>,
     /// What Chroma clients saw and no longer see.
     pub unregistered: Unregistered,
+    /// Names, metadata and configurations of collections that the run had changed.
+    pub descriptions: RestoredDescriptions,
 }
 
 impl UndoReport {
     /// Whether the run was undone completely.
     pub fn is_complete(&self) -> bool {
-        self.tables.iter().all(|table| table.kept.is_empty() && table.undone.unchanged.is_empty())
+        self.descriptions.kept.is_empty()
+            && self.tables.iter().all(|table| table.kept.is_empty() && table.undone.unchanged.is_empty())
     }
 }
 
@@ -72,6 +75,20 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
         database.check_access(&table_of(job, run)?, Access::Read).await?;
         refuse_later(database, run, job, &own).await?;
     }
+    let later = database.later_descriptions(run).await?;
+    if !later.is_empty() {
+        return Err(Error::LaterRuns { run, later });
+    }
+    // Of one collection of a group, the group has changed the description.
+    let groups = database.group_jobs().await?;
+    let of_groups: Vec<(Uuid, Uuid)> = of_run
+        .iter()
+        .filter(|job| job.run_id == run)
+        .filter_map(|job| {
+            let (group, _) = groups.iter().find(|(_, member)| *member == job.id)?;
+            Some((*group, job.origin.collection_id))
+        })
+        .collect();
     // The first job created the table that several jobs share.
     of_run.reverse();
     let mut tables = Vec::new();
@@ -95,7 +112,14 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
         false => Unregistered::default(),
     };
     database.forget_deleted_collections(run).await?;
-    Ok(UndoReport { run_id: run, tables, unregistered })
+    let changed = changed_here(edited_rows);
+    let mut descriptions = database.restore_descriptions(run, None, changed).await?;
+    for (group, collection) in of_groups {
+        let of_group = database.restore_descriptions(group, Some(&[collection]), changed).await?;
+        descriptions.restored.extend(of_group.restored);
+        descriptions.kept.extend(of_group.kept);
+    }
+    Ok(UndoReport { run_id: run, tables, unregistered, descriptions })
 }
 
 /// Rejects a job whose row cannot be read completely, since its changes are unknown.

@@ -14,6 +14,7 @@ use store::{
     chroma::{Source, SourceError},
     postgres::{
         Access, Database, Table,
+        collections::Registration,
         groups::Group,
         jobs::{Job, Origin},
         schema::{ServerDescription, TableState},
@@ -26,13 +27,13 @@ use crate::{
     carry_out::{build_index, carry_out},
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
-    place::{IsReserved, KnownTables, Placement},
+    place::{IsReserved, IsSelected, KnownTables, Placement, gone},
     prepare::{Effort, Prepared, StartedTransfer, begin, check_dimension, decide},
     read::SourceCollection,
-    report::{CollectionReport, DatabaseReport, DatabaseState, Outcome, Report, Stopped},
+    report::{CollectionReport, DatabaseReport, DatabaseState, GoneCollection, Outcome, Report, Stopped},
     resume::{EarlierJobs, Origins},
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
-    served::{Registrations, registration},
+    served::{Registrations, changed_here, registration},
 };
 
 /// Collections whose tables are locked and created together. Each takes several of PostgreSQL's locks, of which a
@@ -55,6 +56,14 @@ pub struct WholeSource {
     pub placement: Placement,
     /// Names that no collection's table may have.
     pub is_reserved: IsReserved,
+    /// Whether a collection would be among `collections` if the source had it.
+    pub is_selected: IsSelected,
+}
+
+/// The collections of a source with their tables, and those that it no longer has.
+struct Placed {
+    transfers: Vec<Transfer>,
+    gone: Vec<GoneCollection>,
 }
 
 /// Migrates every collection of `whole` into `database`, or resumes an interrupted run.
@@ -83,7 +92,7 @@ pub async fn migrate_collections(
     let earlier = database.unfinished_group(&source, &placement).await?;
     let group = Group { id: earlier.unwrap_or_else(Uuid::new_v4), source, placement };
     let empty_databases = whole.empty_databases.clone();
-    let transfers = place(database, whole).await?;
+    let Placed { transfers, gone } = place(database, whole).await?;
     let total = transfers.len() as u64;
     let is_resumed = earlier.is_some();
     let mut run =
@@ -117,8 +126,17 @@ pub async fn migrate_collections(
     }
     note_absent(database, &mut collections).await?;
     let Run { group, server, .. } = run;
-    let elapsed = started.elapsed();
-    Ok(Report { run_id: group.id, is_resumed, collections, databases, server, warnings, elapsed })
+    Ok(Report {
+        run_id: group.id,
+        is_resumed,
+        collections,
+        databases,
+        gone,
+        is_comparison: false,
+        server,
+        warnings,
+        elapsed: started.elapsed(),
+    })
 }
 
 /// Compares every collection of `whole` with its table, and changes nothing.
@@ -141,7 +159,7 @@ pub async fn verify_collections(
         state: if missing.contains(empty) { DatabaseState::Missing } else { DatabaseState::Found },
     });
     let databases = databases.collect();
-    let transfers = place(database, whole).await?;
+    let Placed { transfers, gone } = place(database, whole).await?;
     let total = transfers.len() as u64;
     let silent = steps_of(observer);
     let parallelism = (MigrateOptions::default().copying_connections() as usize).min(MAX_PARALLEL);
@@ -163,7 +181,8 @@ pub async fn verify_collections(
         let compared = stream::iter(batch).map(|transfer| async move {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
             let origins = Origins::of(jobs, &origin, &transfer.table);
-            let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
+            let task =
+                CompareTask { transfer, origins, options, most_searches: usize::MAX, may_be_absent: true };
             let compared = Box::pin(compare_one(database, task, silent)).await;
             unless_all_failed(compared, origin, table)
         });
@@ -174,8 +193,17 @@ pub async fn verify_collections(
     }
     note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
-    let elapsed = started.elapsed();
-    Ok(Report { run_id, is_resumed: false, collections, databases, server, warnings, elapsed })
+    Ok(Report {
+        run_id,
+        is_resumed: false,
+        collections,
+        databases,
+        gone,
+        is_comparison: true,
+        server,
+        warnings,
+        elapsed: started.elapsed(),
+    })
 }
 
 async fn compare_one(
@@ -193,14 +221,25 @@ async fn compare_one(
 }
 
 /// Assigns each collection its table.
-async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>, Error> {
-    let WholeSource { source, collections, empty_databases: _, placement, is_reserved } = whole;
-    let taken = database.taken_names(&placement.wanted_names(&collections)).await?;
-    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+async fn place(database: &Database, whole: WholeSource) -> Result<Placed, Error> {
+    let WholeSource { source, collections, empty_databases: _, placement, is_reserved, is_selected } = whole;
+    let jobs = database.jobs().await?;
+    let mut gone = gone((&source.to_string(), source.collections()), &jobs, &is_selected);
+    let of_gone = gone.iter().map(|gone| gone.table.clone());
+    let taken = placement.wanted_names(&collections).into_iter().chain(of_gone).collect::<Vec<_>>();
+    let taken = database.taken_names(&taken).await?;
+    let of_gone = gone.iter().map(|gone| gone.origin.collection_id);
+    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).chain(of_gone).collect();
     let known = KnownTables { taken, registered: database.registered_tables(&ids).await? };
-    let tables = placement.tables(&collections, &database.jobs().await?, &known, is_reserved);
+    // Others were deleted here too. Where they shared a table, that has no rows of them.
+    gone.retain(|gone| match gone.is_shared {
+        true => known.registered.contains_key(&gone.origin.collection_id),
+        false => known.taken.contains(&gone.table),
+    });
+    let tables = placement.tables(&collections, &jobs, &known, is_reserved);
     let collections = SourceCollection::each(source, collections);
-    Ok(collections.zip(tables).map(|(source, table)| Transfer { source, table }).collect())
+    let transfers = collections.zip(tables).map(|(source, table)| Transfer { source, table });
+    Ok(Placed { transfers: transfers.collect(), gone })
 }
 
 /// The sorted distinct table names of a lot, and the ids of its collections.
@@ -253,6 +292,7 @@ fn concerns_collection(error: &Error) -> bool {
             store::Error::Schema { .. }
                 | store::Error::NoTable { .. }
                 | store::Error::NotAdopted { .. }
+                | store::Error::DeletedMeanwhile { .. }
                 | store::Error::Row { .. }
                 | store::Error::Kept { .. }
         ),
@@ -275,8 +315,8 @@ struct Run<'a> {
 enum Decision {
     /// There are changes to make.
     Ready(Box<Prepared>),
-    /// There is nothing to do.
-    Done(Box<CollectionReport>),
+    /// There is nothing to do; with how Chroma clients are to see the collection.
+    Done(Box<CollectionReport>, Option<Registration>),
 }
 
 /// The state of the tables of a lot.
@@ -294,7 +334,8 @@ impl Run<'_> {
         let states: Vec<DatabaseState> = match self.options.mode {
             Mode::DryRun => vec![DatabaseState::Planned; empty.len()],
             Mode::Run => {
-                let registered = self.database.register_databases(&empty, self.group.id).await?;
+                let changed = changed_here(self.options.edited_rows);
+                let registered = self.database.register_databases(&empty, self.group.id, changed).await?;
                 registered.into_iter().map(DatabaseState::Registered).collect()
             }
         };
@@ -329,16 +370,15 @@ impl Run<'_> {
         let mut registrations = Registrations::default();
         for (position, transfer) in batch.into_iter().enumerate() {
             let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
-            let empty = registration(transfer.source.collection(), &transfer.table);
             match Box::pin(self.decide(transfer, &known, room_bytes)).await {
                 Ok(Decision::Ready(one)) => {
                     room_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
                     registrations.add(position, one.registration());
                     prepared.push((position, *one));
                 }
-                Ok(Decision::Done(report)) => {
-                    if report.stopped.is_none() {
-                        registrations.add(position, empty);
+                Ok(Decision::Done(report, registration)) => {
+                    if let Some(registration) = registration {
+                        registrations.add(position, registration);
                     }
                     reports[position] = Some(*report);
                 }
@@ -353,12 +393,7 @@ impl Run<'_> {
                 self.server = self.database.describe().await?;
             }
         }
-        let registered = match self.options.mode {
-            Mode::DryRun => Vec::new(),
-            Mode::Run => {
-                registrations.register(self.database, self.group.id, self.options.edited_rows).await?
-            }
-        };
+        let registered = registrations.register(self.database, self.group.id, self.options).await?;
         let this = &*self;
         let carried_out = stream::iter(prepared).map(|(position, one)| async move {
             let (origin, table) = (one.job.origin.clone(), one.table.name.clone());
@@ -374,7 +409,7 @@ impl Run<'_> {
         let mut reports: Vec<CollectionReport> =
             reports.into_iter().map(|report| report.expect("each was decided upon")).collect();
         for (position, registered) in registered {
-            reports[position].registered = Some(registered);
+            reports[position].set_registered(registered, self.options.mode);
         }
         Ok(reports)
     }
@@ -384,7 +419,8 @@ impl Run<'_> {
         let (transfer, records) = transfer.counted().await?;
         let new_run = Uuid::new_v4();
         let Some(records) = records else {
-            return Ok(Decision::Done(Box::new(nothing_to_migrate(&transfer, new_run))));
+            let registration = registration(transfer.source.collection(), &transfer.table);
+            return Ok(Decision::Done(Box::new(nothing_to_migrate(&transfer, new_run)), Some(registration)));
         };
         let earlier = EarlierJobs::of(&known.jobs, &transfer)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
@@ -407,7 +443,10 @@ impl Run<'_> {
             None
         };
         Ok(match stopped {
-            Some(stopped) => Decision::Done(Box::new(one.into_plan_report(stopped))),
+            Some(stopped) => {
+                let registration = (stopped == Stopped::DryRun).then(|| one.registration());
+                Decision::Done(Box::new(one.into_plan_report(stopped)), registration)
+            }
             None => Decision::Ready(Box::new(one)),
         })
     }

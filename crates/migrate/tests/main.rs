@@ -15,6 +15,7 @@
 mod collections;
 mod conflicts;
 mod content;
+mod described;
 mod directory;
 mod embedding;
 mod faults;

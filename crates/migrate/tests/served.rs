@@ -6,16 +6,22 @@ use migrate::{
     EditedRows, MigrateOptions, Outcome, Placement, Target, VerifyOptions, WholeSource, migrate_collections,
     undo, verify_collections,
 };
-use records::DistanceSpace;
+use records::{DistanceSpace, Service};
 use serde_json::{Value, json};
 use store::{
     chroma::{ServerOptions, Source},
     collection_schema::configuration_of,
-    postgres::{Database, Presence, Table, collections::Registered},
+    postgres::{
+        Database, Presence, Table,
+        collections::{Compared, Registered},
+    },
 };
-use test_support::{ChromaServer, HttpRequest, TestDatabase, fixture};
+use test_support::{ChromaServer, HttpRequest, TestDatabase, fixture, sample};
 
-use crate::{empty, one, quarantining, silent};
+use crate::{
+    directory::{Directory, entries},
+    empty, migrate, one, quarantining, silent,
+};
 
 /// Tenants of the fixtures.
 const TENANTS: [&str; 2] = ["default_tenant", "other_tenant"];
@@ -65,7 +71,7 @@ async fn registered(test_database: &TestDatabase) -> BTreeMap<String, Value> {
     .collect()
 }
 
-fn whole(source: Source) -> WholeSource {
+pub(crate) fn whole(source: Source) -> WholeSource {
     let template = Table {
         name: String::new(),
         text_column: "document".to_owned(),
@@ -78,7 +84,8 @@ fn whole(source: Source) -> WholeSource {
     let collections = source.collections().to_vec();
     let placement = Placement { template, target: Target::OwnTables };
     let empty_databases = source.empty_databases().to_vec();
-    WholeSource { source, collections, empty_databases, placement, is_reserved: |_| false }
+    let is_selected = Box::new(|_: &_| true);
+    WholeSource { source, collections, empty_databases, placement, is_reserved: |_| false, is_selected }
 }
 
 async fn migrate_all(database: &Database, source: Source, options: &MigrateOptions) -> migrate::Report {
@@ -110,7 +117,7 @@ async fn collections_of_every_version_are_shown_as_chroma_shows_them() {
         let compared =
             verify_collections(&database, whole(open()), VerifyOptions::default(), &silent()).await;
         for collection in compared.expect("it compares").collections {
-            assert_eq!(collection.served_differences, [""; 0], "{version}: {}", collection.origin.collection);
+            assert_eq!(collection.compared, Compared::Equal, "{version}: {}", collection.origin.collection);
         }
         let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("it is undone");
         assert!(!undone.unregistered.collections.is_empty(), "{version}");
@@ -170,13 +177,50 @@ async fn collection_that_a_client_has_changed_here_is_kept_and_reported() {
     };
     for name in ["docs", "empty_never"] {
         let compared = of(verify().await, name);
-        assert_eq!((compared.outcome(), compared.served_differences), (Outcome::Different, vec!["metadata"]));
+        let expected = Compared::Different(vec!["metadata"]);
+        assert_eq!((compared.outcome(), compared.compared), (Outcome::Different, expected));
         let again = of(migrate_all(&database, open(), &quarantining()).await, name);
         assert_eq!(again.registered, Some(Registered::Edited(vec!["metadata"])));
         assert_eq!(again.outcome(), Outcome::Conflicts);
     }
     let overwriting = MigrateOptions { edited_rows: EditedRows::Overwrite, ..quarantining() };
     let again = of(migrate_all(&database, open(), &overwriting).await, "docs");
-    assert_eq!(again.registered, Some(Registered::Updated));
-    assert_eq!(of(verify().await, "docs").served_differences, [""; 0]);
+    assert_eq!(again.registered, Some(Registered::Updated(vec!["metadata"])));
+    assert_eq!(of(verify().await, "docs").compared, Compared::Equal);
+}
+
+#[tokio::test]
+async fn collection_of_a_service_is_shown_as_its_source_shows_it() {
+    let (folder, served) = (sample("query_storage_data"), sample("query_storage_data"));
+    let mut expected = shown_by(&ChromaServer::start(served.path()));
+    let (test_database, database) = empty().await;
+    // Clients have seen it before it was migrated.
+    database.prepare_schema().await.expect("the schema is made");
+    database.create_default_tenant().await.expect("it is created");
+    database.register_services().await.expect("they are registered");
+    let ids = async || -> Vec<String> {
+        one(&test_database, "select array_agg(id::text) from chroma_collections where table_name = 'queries'")
+            .await
+    };
+    let before = ids().await;
+    let report = migrate(&database, folder.path(), &Table::of(Service::Query)).await;
+    assert_eq!(report.registered, Some(Registered::Updated(vec!["configuration"])));
+    let after = ids().await;
+    assert_eq!(after, expected.keys().filter(|id| after.contains(id)).cloned().collect::<Vec<_>>());
+    assert_ne!(before, after);
+    let shown = json!({
+        "configuration_json": expected.get_mut(&after[0]).expect("it is there")["configuration_json"].take(),
+    });
+    let schema: String =
+        one(&test_database, "select schema from chroma_collections where table_name = 'queries'").await;
+    let schema: Value = serde_json::from_str(&schema).expect("it is JSON");
+    assert_eq!(configuration_of(&schema), shown["configuration_json"]);
+    let is_ordered = "select bool_and(position is not null) from queries";
+    assert!(one::<bool>(&test_database, is_ordered).await, "records have the order of the source");
+
+    // Another source's records join them, and the first one describes the collection.
+    let other = Directory::with("queries", DistanceSpace::Cosine, &entries(0..3, 384));
+    let report = migrate(&database, other.path(), &Table::of(Service::Query)).await;
+    assert!(matches!(report.registered, Some(Registered::Refused(_))), "{report:?}");
+    assert_eq!((report.outcome(), ids().await), (Outcome::Verified, after));
 }

@@ -22,7 +22,7 @@ async fn service_tables_stay_and_lose_exactly_the_rows_of_the_run() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
-    let own = "select string_agg(to_jsonb(q)::text || xmin::text, ' ') from queries q";
+    let own = "select string_agg((to_jsonb(q) - 'position' - 'is_escaped')::text || xmin::text, ' ') from queries q";
     let before: String = one(&test_database, own).await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let report = migrate(&database, folder.path(), &queries).await;

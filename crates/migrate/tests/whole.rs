@@ -70,6 +70,7 @@ fn whole(path: &Path, target: Target) -> WholeSource {
         collections,
         placement: Placement { template, target },
         is_reserved: |name| name == "runs" || name.starts_with("migration_"),
+        is_selected: Box::new(|_| true),
     }
 }
 

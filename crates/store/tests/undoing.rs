@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use records::Service;
+use sqlx::PgConnection;
 use store::postgres::{
     Database, Table,
+    collections::Unregistered,
     jobs::Job,
     undo::UndoResult,
     write::{Batch, row_digest},
 };
+use test_support::TestDatabase;
 use uuid::Uuid;
 
 use crate::{at_angle, begin, prepared, record, write};
@@ -88,16 +91,60 @@ async fn database_in_which_a_client_creates_a_collection_meanwhile_is_kept() {
     .execute(&mut client)
     .await
     .expect("the statements run");
-    let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
-    let waiting = "select count(*)::text from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    // PostgreSQL gives no notification of waits.
-    while test_database.texts(waiting).await != ["1"] {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    sqlx::raw_sql("commit").execute(&mut client).await.expect("the statement runs");
-    let undone = undone.await.expect("no panic").expect("it is undone");
+    let undone = undone_after(&test_database, &database, run, client).await;
     assert_eq!(undone.databases, []);
     let left = test_database.texts("select name from chroma_databases where name = 'carried'").await;
     assert_eq!(left, ["carried"]);
+}
+
+#[tokio::test]
+async fn tenant_in_which_a_client_creates_a_database_meanwhile_is_kept() {
+    let (test_database, database) = prepared().await;
+    let run = Uuid::from_u128(7);
+    let tenant = format!(
+        "insert into chroma_tenants (name, created_at, migration_run) values ('carried', now(), '{run}')"
+    );
+    test_database.execute(&tenant).await;
+    // The server's statement holds its transaction open, since the database waits for its name.
+    let mut other = test_database.connection().await;
+    let taken = "begin; insert into chroma_databases (id, tenant, name, created_at)
+        values (gen_random_uuid(), 'carried', 'new', now())";
+    sqlx::raw_sql(taken).execute(&mut other).await.expect("the statement runs");
+    let creation = tokio::spawn({
+        let database = database.clone();
+        async move { database.create_collection_database("carried", "new").await }
+    });
+    wait_for_locks(&test_database, 1).await;
+    let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
+    wait_for_locks(&test_database, 2).await;
+    sqlx::raw_sql("rollback").execute(&mut other).await.expect("the statement runs");
+    creation.await.expect("no panic").expect("it is created");
+    let undone = undone.await.expect("no panic").expect("it is undone");
+    assert_eq!(undone.tenants, [""; 0]);
+    let left = test_database.texts("select name from chroma_tenants where name = 'carried'").await;
+    assert_eq!(left, ["carried"]);
+}
+
+/// The undoing of `run`, which waits for `client` to commit.
+async fn undone_after(
+    test_database: &TestDatabase,
+    database: &Database,
+    run: Uuid,
+    mut client: PgConnection,
+) -> Unregistered {
+    let database = database.clone();
+    let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
+    wait_for_locks(test_database, 1).await;
+    sqlx::raw_sql("commit").execute(&mut client).await.expect("the statement runs");
+    undone.await.expect("no panic").expect("it is undone")
+}
+
+/// Waits until so many connections wait for locks.
+async fn wait_for_locks(test_database: &TestDatabase, number: usize) {
+    let waiting = "select count(*)::text from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    // PostgreSQL gives no notification of waits.
+    while test_database.texts(waiting).await != [number.to_string()] {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -51,6 +51,7 @@ fn whole(folder: &Path, target: Target) -> WholeSource {
         source,
         placement: Placement { template, target },
         is_reserved: |_| false,
+        is_selected: Box::new(|_| true),
     }
 }
 

@@ -226,6 +226,14 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// A Chroma client has deleted the collection while its records were copied.
+    #[error(
+        "a Chroma client has deleted the collection while it was copied into table `{table}`: run again to complete the rest"
+    )]
+    DeletedMeanwhile {
+        /// The table.
+        table: String,
+    },
     /// The COPY data are malformed.
     #[error("failed to read rows back: expected PostgreSQL's binary COPY format, found something else")]
     CopyFormat,

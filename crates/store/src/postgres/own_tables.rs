@@ -449,6 +449,7 @@ mod tests {
             "chroma_collections: created_at",
             "chroma_deleted_records: deleted_at",
             "chroma_deleted_collections: deleted_at",
+            "chroma_deleted_databases: deleted_at",
         ];
         assert_eq!(times, expected);
     }
@@ -492,7 +493,9 @@ mod tests {
             chroma_databases: id 
             chroma_collections: id nextval('chroma_positions')
             chroma_deleted_records: table_name,id 
-            chroma_deleted_collections: id "#]]
+            chroma_deleted_collections: id 
+            chroma_replaced_collections: run_id,id nextval('chroma_positions')
+            chroma_deleted_databases: tenant,name "#]]
         .assert_eq(&keys.join("\n"));
     }
 

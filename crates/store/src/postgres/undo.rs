@@ -201,9 +201,9 @@ impl Undo {
         let table_kept = if is_to_go { drop_table(&mut transaction, table).await? } else { Vec::new() };
         let table_dropped = is_to_go && table_kept.is_empty();
         if table_dropped {
-            collections::unregister(&mut transaction, &table.name).await.during(OPERATION)?;
+            collections::unregister(&mut transaction, job).await.during(OPERATION)?;
         } else if table.shared.is_some() && left.is_empty() {
-            collections::unregister_empty(&mut transaction, job.origin.collection_id, &table.name).await?;
+            collections::unregister_empty(&mut transaction, job).await?;
         }
         collections::forget_records(&mut transaction, job).await.during(OPERATION)?;
         // Remaining rows still belong to this run, so that they can be undone later.

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     Error, RowDigest, StoredRecord,
-    postgres::error::{StatementContext as _, is_beyond_half},
+    postgres::{
+        collections::is_deleted,
+        error::{StatementContext as _, is_beyond_half},
+    },
 };
 
 /// Bytes per message, so that the driver's buffer stays small.
@@ -312,6 +315,10 @@ impl Database {
             .execute(&mut *transaction)
             .await
             .during("set options of the copy")?;
+        let has_rows = !batch.new.is_empty() || !batch.changed.is_empty();
+        if has_rows && is_deleted(&mut transaction, job.origin.collection_id).await? {
+            return Err(Error::DeletedMeanwhile { table: table.name.clone() });
+        }
         let mut written = Written::default();
         if !batch.new.is_empty() {
             match new_rows {

@@ -3,7 +3,7 @@
 use anyhow::{anyhow, bail};
 use chroma::{Collection, EmptyDatabase};
 use migrate::{Placement, Target, WholeSource};
-use store::postgres::{SharedTable, Table, is_own_relation};
+use store::postgres::{SharedTable, Table, is_own_relation, jobs::Origin};
 use uuid::Uuid;
 
 use super::transfers::{check_names, template};
@@ -47,16 +47,23 @@ pub(super) async fn open(
             Err(_) if !empty_databases.is_empty() => Vec::new(),
             meant => matching(meant.map_err(Failure::usage)?, &patterns).map_err(Failure::usage)?,
         };
-        Ok(WholeSource { source, collections, empty_databases, placement, is_reserved: is_own_relation })
+        let is_server = matches!(location, Location::Server(..));
+        let is_selected = Box::new(move |origin: &Origin| {
+            // A server lists the collections of one tenant.
+            let tenant = tenant.as_deref().or_else(|| is_server.then_some(chroma::DEFAULT_TENANT));
+            Selection { tenant, database: database.as_deref(), name: None }
+                .covers(&origin.tenant, Some(&origin.database))
+                && is_of(&patterns, &origin.collection)
+        });
+        let is_reserved = is_own_relation;
+        Ok(WholeSource { source, collections, empty_databases, placement, is_reserved, is_selected })
     })
     .await
 }
 
 /// The collections whose name one of `patterns` matches; all of them if no pattern is given.
 fn matching(collections: Vec<&Collection>, patterns: &[String]) -> anyhow::Result<Vec<Collection>> {
-    let is_meant = |collection: &&Collection| {
-        patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, &collection.name))
-    };
+    let is_meant = |collection: &&Collection| is_of(patterns, &collection.name);
     let count = collections.len();
     let meant: Vec<Collection> = collections.into_iter().filter(is_meant).cloned().collect();
     if meant.is_empty() && count > 0 {
@@ -65,6 +72,11 @@ fn matching(collections: Vec<&Collection>, patterns: &[String]) -> anyhow::Resul
         bail!("none of the {count} collections matches {}", patterns.join(" or "));
     }
     Ok(meant)
+}
+
+/// Whether one of `patterns` matches `name`, or none is given.
+fn is_of(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name))
 }
 
 /// Whether `pattern` matches all of `text`: `*` is any text and `?` any character.

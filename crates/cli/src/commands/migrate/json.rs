@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use migrate::{
-    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Report, UndoReport,
-    Verification,
+    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, GoneCollection, Report,
+    UndoReport, Verification,
 };
 use serde_json::{Map, Value, json};
-use store::postgres::collections::Registered;
+use store::postgres::collections::{Compared, Registered};
 use uuid::Uuid;
 
 use super::failure::of_migration;
@@ -29,8 +29,10 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                 })
             });
             // Collections without records and without a table leave nothing to undo, unless Chroma clients see them now.
-            let is_undoable =
-                |one: &CollectionReport| !one.is_table_absent || one.registered == Some(Registered::Created);
+            let is_registered = |one: &CollectionReport| {
+                one.stopped.is_none() && one.registered.as_ref().is_some_and(Registered::is_changed)
+            };
+            let is_undoable = |one: &CollectionReport| !one.is_table_absent || is_registered(one);
             let is_new = |one: &DatabaseReport| one.state == DatabaseState::Registered(Registered::Created);
             let is_undoable =
                 report.collections.iter().any(is_undoable) || report.databases.iter().any(is_new);
@@ -42,6 +44,7 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                 "source": source,
                 "collections": report.collections.iter().map(collection).collect::<Vec<_>>(),
                 "databases": report.databases.iter().map(database).collect::<Vec<_>>(),
+                "gone": report.gone.iter().map(gone).collect::<Vec<_>>(),
                 "verify": verify,
                 "versions": {
                     "panopticon": env!("CARGO_PKG_VERSION"),
@@ -87,11 +90,23 @@ fn database(report: &DatabaseReport) -> Value {
     })
 }
 
+/// A collection that the source no longer has.
+fn gone(gone: &GoneCollection) -> Value {
+    let GoneCollection { origin, table, .. } = gone;
+    json!({
+        "tenant": origin.tenant,
+        "database": origin.database,
+        "collection": origin.collection,
+        "table": table,
+    })
+}
+
 /// Whether Chroma clients see it.
 fn served(registered: Option<&Registered>) -> Option<Value> {
     registered.map(|registered| {
         json!({
             "status": registered.as_str(),
+            "updated": registered.updated(),
             "edited": registered.edited(),
             "reason": registered.reason(),
         })
@@ -100,6 +115,12 @@ fn served(registered: Option<&Registered>) -> Option<Value> {
 
 fn collection(report: &CollectionReport) -> Value {
     let mut object = Map::new();
+    let (differences, unserved): (&[&str], _) = match &report.compared {
+        Compared::Equal => (&[], None),
+        Compared::Different(parts) => (parts, None),
+        Compared::Deleted => (&[], Some("deleted")),
+        Compared::NameTaken => (&[], Some("name_taken")),
+    };
     let mut add = |value: Value| {
         if let Value::Object(members) = value {
             object.extend(members);
@@ -116,7 +137,8 @@ fn collection(report: &CollectionReport) -> Value {
         "discrepancies": report.discrepancies().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "index_failure": report.index_failure,
         "served": served(report.registered.as_ref()),
-        "served_differences": report.served_differences,
+        "served_differences": differences,
+        "unserved": unserved,
     }));
     if let Some(copied) = &report.copied {
         add(copy(copied));
@@ -218,12 +240,15 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
             let databases = gone.databases.iter();
             let databases = databases.map(|(tenant, name)| json!({"tenant": tenant, "database": name}));
             let tenants = gone.tenants.iter().map(|tenant| json!({"tenant": tenant, "database": null}));
+            let kept = report.descriptions.kept.iter();
+            let kept = kept.map(|(name, reason)| json!({"collection": name, "reason": reason.as_str()}));
             json!({
                 "run_id": run.to_string(),
                 "status": if report.is_complete() { "undone" } else { "conflicts" },
                 "tables": tables.collect::<Vec<_>>(),
                 "unregistered": report.unregistered.collections,
                 "unregistered_databases": databases.chain(tenants).collect::<Vec<_>>(),
+                "descriptions": {"restored": report.descriptions.restored, "kept": kept.collect::<Vec<_>>()},
             })
         }
         Err(failure) => json!({

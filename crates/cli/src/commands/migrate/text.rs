@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use migrate::{
-    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Difference, Outcome,
-    RejectReason, Report, Stopped, UndoReport, Verification,
+    CollectionReport, ConflictReason, CopyReport, DatabaseReport, DatabaseState, Difference, GoneCollection,
+    Outcome, RejectReason, Report, Stopped, UndoReport, Verification,
 };
-use store::postgres::{collections::Registered, vector_index::IndexDefinition};
+use store::postgres::{
+    collections::{Compared, DescriptionKept, Registered},
+    jobs::Origin,
+    vector_index::IndexDefinition,
+};
 use upkeep::TargetIndex;
 
 use super::failure::of_migration;
@@ -26,6 +30,7 @@ pub(crate) fn to_text(report: &Report) -> String {
     let mut blocks = vec![collections_to_text(report)];
     blocks.retain(|block| !block.is_empty());
     let mut lines = databases(report);
+    lines.extend(gone(report));
     lines.extend(report.server.warnings.iter().map(|warning| format!("warning: {warning}")));
     let of_source = report.warnings.iter();
     lines.extend(of_source.map(|w| format!("warning: {}: {}", w.code.as_str(), visible(&w.message))));
@@ -48,6 +53,10 @@ fn databases(report: &Report) -> Vec<String> {
             DatabaseState::Registered(Registered::Refused(reason)) => {
                 format!("warning: not served to Chroma clients: {reason}")
             }
+            DatabaseState::Registered(Registered::Deleted) => {
+                "conflict: a Chroma client has deleted it here, and it was not created again; --overwrite restores it"
+                    .to_owned()
+            }
             DatabaseState::Registered(_) => "unchanged".to_owned(),
             DatabaseState::Found => "equal".to_owned(),
             DatabaseState::Missing => "different: Chroma clients do not see it".to_owned(),
@@ -60,6 +69,38 @@ fn databases(report: &Report) -> Vec<String> {
         lines.push(format!("… and {} more; --json lists all", grouped(more as u64)));
     }
     lines
+}
+
+/// The collections that the source no longer has.
+fn gone(report: &Report) -> Vec<String> {
+    let state = if report.is_comparison {
+        "different: no longer in ChromaDB"
+    } else {
+        "no longer in ChromaDB, and kept"
+    };
+    let line = |gone: &GoneCollection| {
+        let remedy = if gone.is_shared { "" } else { ", or drop the table" };
+        format!(
+            "{} -> table {}: {state}; if you do not need it, delete it as a Chroma client{remedy}",
+            full_name(&gone.origin),
+            visible(&gone.table)
+        )
+    };
+    let mut lines: Vec<String> = report.gone.iter().take(SHOWN_COLLECTIONS).map(line).collect();
+    if report.gone.len() > SHOWN_COLLECTIONS {
+        let more = report.gone.len() - SHOWN_COLLECTIONS;
+        lines.push(format!("… and {} more; --json lists all", grouped(more as u64)));
+    }
+    lines
+}
+
+/// The name of a collection, qualified by tenant and database unless they are the defaults.
+fn full_name(origin: &Origin) -> String {
+    let Origin { tenant, database, collection, .. } = origin;
+    if tenant == chroma::DEFAULT_TENANT && database == chroma::DEFAULT_DATABASE {
+        return visible(collection);
+    }
+    visible(&format!("{tenant}/{database}/{collection}"))
 }
 
 /// What was done with each collection.
@@ -124,7 +165,7 @@ fn last_line(report: &Report) -> String {
         .iter()
         .all(|collection| collection.copied.as_ref().is_none_or(|copied| copied.source_records == 0));
     let is_new = |collection: &CollectionReport| {
-        matches!(collection.registered, Some(Registered::Created | Registered::Updated))
+        collection.stopped.is_none() && collection.registered.as_ref().is_some_and(Registered::is_changed)
     };
     let is_new_database = |one: &DatabaseReport| one.state == DatabaseState::Registered(Registered::Created);
     if report.collections.iter().any(|collection| has_changed(collection) || is_new(collection))
@@ -200,11 +241,28 @@ fn collection(report: &CollectionReport) -> String {
             "  conflict: a Chroma client has deleted it here, and it was not created again; --overwrite restores it"
                 .to_owned(),
         ),
-        Some(Registered::Created | Registered::Updated | Registered::Unchanged) | None => {}
+        Some(Registered::NameTaken) => lines.push(
+            "  conflict: another collection has its name, so Chroma clients do not see it; rename or delete one of them, then migrate again"
+                .to_owned(),
+        ),
+        Some(Registered::Updated(parts)) => {
+            let became = if report.stopped.is_some() { "to be updated" } else { "updated" };
+            lines.push(format!("  {} {became} for Chroma clients", parts.join(", ")));
+        }
+        Some(Registered::Created | Registered::Unchanged) | None => {}
     }
-    if !report.served_differences.is_empty() {
-        let parts = report.served_differences.join(", ");
-        lines.push(format!("  different: Chroma clients see another {parts} than in the source"));
+    match &report.compared {
+        Compared::Equal => {}
+        Compared::Different(parts) => {
+            let parts = parts.join(", ");
+            lines.push(format!("  different: Chroma clients see another {parts} than in the source"));
+        }
+        Compared::Deleted => lines.push("  different: a Chroma client has deleted it here".to_owned()),
+        Compared::NameTaken => {
+            lines.push(
+                "  different: another collection has its name, so Chroma clients do not see it".to_owned(),
+            );
+        }
     }
     lines.extend(report.discrepancies().iter().map(|discrepancy| format!("  different: {discrepancy}")));
     lines.join("\n")
@@ -213,18 +271,21 @@ fn collection(report: &CollectionReport) -> String {
 fn headline(report: &CollectionReport) -> String {
     if report.is_table_absent {
         let has = match report.registered {
-            None | Some(Registered::Refused(_) | Registered::Deleted) => {
+            None | Some(Registered::Refused(_) | Registered::Deleted | Registered::NameTaken) => {
                 "no records, and no table was created"
+            }
+            Some(Registered::Created) if report.stopped.is_some() => {
+                "no records; Chroma clients would see it, and the first record would create its table"
             }
             Some(_) => "no records; Chroma clients see it, and the first record creates its table",
         };
         return format!(
             "{}: {has}: {}",
-            visible(&report.origin.collection),
+            full_name(&report.origin),
             report.outcome().as_str().replace('_', " ")
         );
     }
-    let route = format!("{} -> table {}", visible(&report.origin.collection), visible(&report.table));
+    let route = format!("{} -> table {}", full_name(&report.origin), visible(&report.table));
     let outcome = report.outcome().as_str().replace('_', " ");
     if let Some(error) = &report.failure {
         let hint =
@@ -386,9 +447,7 @@ fn conflict(reason: ConflictReason) -> String {
         }
         ConflictReason::BornHere => "a row with this id was created in PostgreSQL, and kept",
         ConflictReason::OfAnother => "a row with this id came from another collection, and was kept",
-        ConflictReason::DeletedHere => {
-            "deleted here by a Chroma client, and not copied again; --overwrite restores it"
-        }
+        ConflictReason::DeletedHere => "deleted here, and not copied again; --overwrite restores it",
     }
     .to_owned()
 }
@@ -454,7 +513,20 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
             lines.push(format!("{} no longer served to Chroma clients", counted(number as u64, what)));
         }
     }
-    let state = if report.is_complete() { "is undone" } else { "is not undone: these rows remain" };
+    let descriptions = &report.descriptions;
+    if !descriptions.restored.is_empty() {
+        let number = counted(descriptions.restored.len() as u64, "collection");
+        lines.push(format!("name, metadata and configuration of {number} restored"));
+    }
+    let kept = descriptions.kept.iter().map(|(name, reason)| {
+        let reason = match reason {
+            DescriptionKept::Edited => "a Chroma client has changed its description, which was kept; --overwrite restores it",
+            DescriptionKept::NameTaken => "another collection has its former name, or its former database was deleted; rename that one, then undo again",
+        };
+        (name, reason.to_owned())
+    });
+    list_ids(&mut lines, "collection", kept.collect());
+    let state = if report.is_complete() { "is undone" } else { "is not undone: these remain" };
     lines.push(format!("run {} {state}", report.run_id));
     lines.join("\n")
 }

@@ -185,6 +185,14 @@ fn undone(report: &UndoReport) -> String {
     if !names.is_empty() {
         all.push(format!("no longer served: {}", names.join(", ")));
     }
+    let descriptions = &report.descriptions;
+    if !descriptions.restored.is_empty() {
+        all.push(format!("name, metadata and configuration restored: {}", descriptions.restored.join(", ")));
+    }
+    if !descriptions.kept.is_empty() {
+        let kept = descriptions.kept.iter().map(|(name, reason)| format!("{name} ({})", reason.as_str()));
+        all.push(format!("name, metadata and configuration kept: {}", kept.collect::<Vec<_>>().join(", ")));
+    }
     all.join("; ")
 }
 

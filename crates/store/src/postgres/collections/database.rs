@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{CollectionError, DEFAULT_TENANT, collection, deletions, failing};
+use super::{CollectionError, DEFAULT_TENANT, collection, deletions, failing, replacements};
 use crate::postgres::{Database, jobs::now, unnamed::on};
 
 /// A database of collections.
@@ -22,6 +22,13 @@ impl Database {
     /// # Errors
     /// [`CollectionError::Taken`], or when the database fails.
     pub async fn create_collection_database(&self, tenant: &str, name: &str) -> Result<(), CollectionError> {
+        const OPERATION: &str = "create a database";
+        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        // Locked, so that the tenant is not removed meanwhile with the run that had registered it.
+        sqlx::query!("select name from chroma_tenants where name = $1 for key share", tenant)
+            .fetch_optional(on(&mut transaction))
+            .await
+            .map_err(failing(OPERATION))?;
         let created = sqlx::query!(
             "insert into chroma_databases (id, tenant, name, created_at) values ($1, $2, $3, $4) on conflict (tenant, name) do nothing",
             Uuid::new_v4(),
@@ -29,9 +36,10 @@ impl Database {
             name,
             now()
         )
-        .execute(self)
+        .execute(on(&mut transaction))
         .await
-        .map_err(failing("create a database"))?;
+        .map_err(failing(OPERATION))?;
+        transaction.commit().await.map_err(failing(OPERATION))?;
         if created.rows_affected() == 0 { Err(CollectionError::Taken) } else { Ok(()) }
     }
 
@@ -100,6 +108,7 @@ impl Database {
         .map_err(failing(OPERATION))?
         .ok_or(CollectionError::NoDatabase)?;
         collection::delete_all_of(&mut transaction, id).await?;
+        deletions::note_database(&mut transaction, id).await.map_err(failing(OPERATION))?;
         // One with collections of the services stays.
         sqlx::query!(
             "delete from chroma_databases where id = $1 and not exists (select from chroma_collections where database_id = $1)",
@@ -128,6 +137,7 @@ impl Database {
         }
         // Nothing is left here, and the next migration copies everything.
         deletions::forget_all(&mut transaction).await.map_err(failing(OPERATION))?;
+        replacements::forget_all(&mut transaction).await.map_err(failing(OPERATION))?;
         sqlx::query!("delete from chroma_databases where id <> $1", Uuid::nil())
             .execute(on(&mut transaction))
             .await

@@ -9,14 +9,16 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
+        error::StatementContext as _,
         jobs::{Job, now},
         relations::has_table,
         unnamed::on,
     },
 };
 
+const DATABASES: &str = "chroma_deleted_databases";
 const RECORDS: &str = "chroma_deleted_records";
-const COLLECTIONS: &str = "chroma_deleted_collections";
+pub(super) const COLLECTIONS: &str = "chroma_deleted_collections";
 
 impl Database {
     /// Those of `collections` that clients have deleted here since they were migrated.
@@ -31,12 +33,19 @@ impl Database {
         .await
     }
 
-    /// Forgets which collections were deleted that `run`, which is undone, has registered.
+    /// Forgets which collections and databases were deleted that `run`, which is undone, has registered.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn forget_deleted_collections(&self, run: Uuid) -> Result<(), Error> {
         const OPERATION: &str = "forget which collections were deleted here";
+        self.if_table_exists(DATABASES, OPERATION, async |connection| {
+            sqlx::query!("delete from chroma_deleted_databases where migration_run = $1", run)
+                .execute(on(connection))
+                .await?;
+            Ok(())
+        })
+        .await?;
         self.if_table_exists(COLLECTIONS, OPERATION, async |connection| {
             sqlx::query!("delete from chroma_deleted_collections where migration_run = $1", run)
                 .execute(on(connection))
@@ -63,6 +72,32 @@ impl Database {
         });
         deleted.await
     }
+}
+
+/// Whether a client has deleted the collection `id` here. If not, none can do so until the end of the transaction, so that its
+/// deletion finds all rows.
+pub(crate) async fn is_deleted(connection: &mut PgConnection, id: Uuid) -> Result<bool, Error> {
+    const OPERATION: &str = "look for deleted collections";
+    // Without these privileges, the collection is not registered.
+    let may_lock = sqlx::query_scalar!(
+        r#"
+        select coalesce(
+            has_table_privilege(to_regclass('chroma_collections'), 'select')
+                and has_table_privilege(to_regclass('chroma_collections'), 'update')
+                and has_table_privilege(to_regclass('chroma_deleted_collections'), 'select'),
+            false
+        ) as "may_lock!"
+        "#
+    );
+    if !may_lock.fetch_one(on(connection)).await.during(OPERATION)? {
+        return Ok(false);
+    }
+    let registered = sqlx::query_scalar!("select id from chroma_collections where id = $1 for key share", id);
+    if registered.fetch_optional(on(connection)).await.during(OPERATION)?.is_some() {
+        return Ok(false);
+    }
+    // A statement of its own, which sees what the first one may have waited for.
+    Ok(!deleted_collections(connection, &[id]).await.during(OPERATION)?.is_empty())
 }
 
 pub(super) async fn deleted_collections(
@@ -117,8 +152,82 @@ pub(super) async fn forget(connection: &mut PgConnection, collections: &[Uuid]) 
     Ok(())
 }
 
+/// The runs that have registered what was deleted.
+pub(super) async fn runs_of_deleted(connection: &mut PgConnection) -> sqlx::Result<Vec<Uuid>> {
+    if !has_table(connection, DATABASES).await? {
+        return Ok(Vec::new());
+    }
+    let runs = sqlx::query_scalar!(
+        r#"
+        select migration_run as "run!" from chroma_deleted_collections where migration_run is not null
+        union
+        select migration_run from chroma_deleted_databases
+        "#
+    );
+    runs.fetch_all(on(connection)).await
+}
+
+/// Records that a database was deleted, if a migration has registered it.
+pub(super) async fn note_database(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into chroma_deleted_databases (tenant, name, migration_run, deleted_at)
+        select tenant, name, migration_run, $2::timestamp
+        from chroma_databases
+        where id = $1 and migration_run is not null
+        on conflict (tenant, name) do update
+        set migration_run = excluded.migration_run, deleted_at = excluded.deleted_at
+        "#,
+        id,
+        now()
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
+/// Those of `databases`, pairs of a tenant and a name, that clients have deleted here since they were migrated.
+pub(super) async fn deleted_databases(
+    connection: &mut PgConnection,
+    databases: &[(String, String)],
+) -> sqlx::Result<HashSet<(String, String)>> {
+    let (tenants, names): (Vec<String>, Vec<String>) = databases.iter().cloned().unzip();
+    let deleted = sqlx::query!(
+        r#"
+        select tenant, name
+        from chroma_deleted_databases
+        join unnest($1::text[], $2::text[]) as given (tenant, name) using (tenant, name)
+        "#,
+        &tenants,
+        &names
+    );
+    let deleted = deleted.fetch_all(on(connection)).await?;
+    Ok(deleted.into_iter().map(|row| (row.tenant, row.name)).collect())
+}
+
+/// Forgets which of `databases` were deleted: they are registered again.
+pub(super) async fn forget_databases(
+    connection: &mut PgConnection,
+    databases: &[(String, String)],
+) -> sqlx::Result<()> {
+    let (tenants, names): (Vec<String>, Vec<String>) = databases.iter().cloned().unzip();
+    sqlx::query!(
+        r#"
+        delete from chroma_deleted_databases deleted
+        using unnest($1::text[], $2::text[]) as given (tenant, name)
+        where deleted.tenant = given.tenant and deleted.name = given.name
+        "#,
+        &tenants,
+        &names
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
 /// Forgets everything that was deleted.
 pub(super) async fn forget_all(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("delete from chroma_deleted_databases").execute(on(connection)).await?;
     sqlx::query!("delete from chroma_deleted_records").execute(on(connection)).await?;
     sqlx::query!("delete from chroma_deleted_collections").execute(on(connection)).await?;
     Ok(())

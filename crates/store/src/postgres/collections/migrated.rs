@@ -1,5 +1,7 @@
 //! Collections whose table exists already: migrated ones, and those of the services.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use records::Service;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use crate::{
         Database, Table,
         bounded::bound,
         error::StatementContext as _,
-        jobs::now,
+        jobs::{Job, now},
         sql::collections::{add_collection_columns, count_collection_records},
         unnamed::on,
     },
@@ -22,21 +24,31 @@ const OPERATION: &str = "register a collection";
 /// How long a service waits at most until its table can be changed.
 const SERVICE_WAITS: &str = "500ms";
 
-/// Removes the collection of a table that was dropped.
-pub(crate) async fn unregister(connection: &mut PgConnection, table: &str) -> sqlx::Result<()> {
-    sqlx::query!("delete from chroma_collections where table_name = $1", table)
-        .execute(on(connection))
-        .await?;
+/// Removes the collection of `job`, whose table was dropped. A collection that another run has registered stays, without a
+/// table, as does another one that shared the table.
+pub(crate) async fn unregister(connection: &mut PgConnection, job: &Job) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from chroma_collections where table_name = $1 and table_name = any($2)",
+        job.table_name,
+        &service_tables()
+    )
+    .execute(on(connection))
+    .await?;
+    unregister_own(connection, job).await?;
+    sqlx::query!(
+        "update chroma_collections set table_name = null, definition = null where table_name = $1",
+        job.table_name
+    )
+    .execute(on(connection))
+    .await?;
     Ok(())
 }
 
-/// Removes a collection in the shared table `table` that has no rows.
-pub(crate) async fn unregister_empty(
-    connection: &mut PgConnection,
-    id: Uuid,
-    table: &str,
-) -> Result<(), Error> {
+/// Removes the collection of `job` if it has no rows left in its table, which is shared. One that another run has registered
+/// stays, without a table.
+pub(crate) async fn unregister_empty(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
     const OPERATION: &str = "unregister a collection";
+    let (id, table) = (job.origin.collection_id, &job.table_name);
     let definition = sqlx::query_scalar!(
         "select definition from chroma_collections where id = $1 and table_name = $2 for update",
         id,
@@ -47,12 +59,43 @@ pub(crate) async fn unregister_empty(
     let table = definition.and_then(|definition| Table::of_collection(id, table.to_owned(), &definition));
     let Some(table) = table else { return Ok(()) };
     let count = bound(count_collection_records(&table)).fetch_one(on(connection)).await;
-    if count.and_then(|row| row.try_get::<i64, _>(0)).during(OPERATION)? == 0 {
-        sqlx::query!("delete from chroma_collections where id = $1", id)
-            .execute(on(connection))
-            .await
-            .during(OPERATION)?;
+    if count.and_then(|row| row.try_get::<i64, _>(0)).during(OPERATION)? > 0 {
+        return Ok(());
     }
+    unregister_own(connection, job).await.during(OPERATION)?;
+    sqlx::query!(
+        "update chroma_collections set table_name = null, definition = null where id = $1 and table_name = $2",
+        id,
+        table.name
+    )
+    .execute(on(connection))
+    .await
+    .during(OPERATION)?;
+    Ok(())
+}
+
+/// Removes the collection of `job` if its run has registered it, or its group.
+async fn unregister_own(connection: &mut PgConnection, job: &Job) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        delete from chroma_collections c
+        where c.id = $1 and c.table_name = $2
+            and (
+                c.migration_run is null
+                or c.migration_run = $3
+                or exists (
+                    select from migration_group_jobs member
+                    where member.job_id = $4 and member.group_id = c.migration_run
+                )
+            )
+        "#,
+        job.origin.collection_id,
+        job.table_name,
+        job.run_id,
+        job.id
+    )
+    .execute(on(connection))
+    .await?;
     Ok(())
 }
 
@@ -160,16 +203,17 @@ impl Database {
     /// # Errors
     /// When the database fails, or a table is in use for too long.
     pub async fn register_services(&self) -> Result<(), CollectionError> {
-        let unregistered = sqlx::query_scalar!(
+        static TOLD: [AtomicBool; Service::ALL.len()] =
+            [const { AtomicBool::new(false) }; Service::ALL.len()];
+        let unregistered = sqlx::query!(
             r#"
-            select given.name as "name!"
+            select given.name as "name!", exists (
+                select from chroma_collections taken
+                where taken.database_id = $2 and taken.name = given.name
+            ) as "is_taken!"
             from unnest($1::text[]) given (name)
             where to_regclass(quote_ident(given.name)) is not null
                 and not exists (select from chroma_collections where table_name = given.name)
-                and not exists (
-                    select from chroma_collections taken
-                    where taken.database_id = $2 and taken.name = given.name
-                )
             "#,
             &service_tables(),
             Uuid::nil()
@@ -177,10 +221,15 @@ impl Database {
         .fetch_all(self)
         .await
         .map_err(failing(OPERATION))?;
-        for table in Service::ALL.map(Table::of) {
-            // On a standby, they are missing until the primary has registered them.
-            if unregistered.contains(&table.name) && !self.rejects_writes() {
-                self.register_service(&table).await?;
+        for (table, is_told) in Service::ALL.map(Table::of).into_iter().zip(&TOLD) {
+            match unregistered.iter().find(|row| row.name == table.name) {
+                // On a standby, it is missing until the primary has registered it.
+                Some(row) if !row.is_taken && !self.rejects_writes() => self.register_service(&table).await?,
+                // Once, since this happens before many requests.
+                Some(row) if row.is_taken && !is_told.swap(true, Ordering::Relaxed) => {
+                    log::warn!("{}", hidden_service(&table));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -203,7 +252,7 @@ impl Database {
             metadata: Some(r#"{"hnsw:space": "cosine"}"#),
         };
         if !entry.add(&mut transaction, table).await.map_err(failing(OPERATION))? {
-            log::warn!("another collection has the name `{}` of a service's", table.name);
+            log::warn!("{}", hidden_service(table));
         }
         transaction.commit().await.map_err(failing(OPERATION))
     }
@@ -291,6 +340,14 @@ impl Database {
         .await
         .during("list the largest tables")
     }
+}
+
+/// Why Chroma clients do not see the records of a service.
+fn hidden_service(table: &Table) -> String {
+    format!(
+        "Chroma clients do not see the service's table `{name}`, since another collection has the name `{name}`: rename or delete that one",
+        name = table.name
+    )
 }
 
 /// The tables of the services, which are not dropped with a collection.

@@ -1,6 +1,7 @@
 //! The registry of the collections that Chroma clients see: tenants, databases and collections. Their records are in
 //! tables of their own, which `collection_records` reads and writes.
 
+mod changes;
 mod collection;
 mod database;
 mod deletions;
@@ -8,17 +9,19 @@ mod error;
 mod migrated;
 mod registering;
 mod registration;
+mod replacements;
 mod tenant;
 
 pub use collection::{Collection, CollectionChange, Existing, NewCollection};
 pub(crate) use collection::{find_for_update, set_table};
 pub use database::CollectionDatabase;
-pub(crate) use deletions::forget_records;
+pub(crate) use deletions::{forget_records, is_deleted};
 pub use error::CollectionError;
 pub(crate) use error::{MAX_RECORDS_BYTES, failing};
 pub(crate) use migrated::{unregister, unregister_empty};
-pub use registering::Unregistered;
+pub use registering::{Compared, Unregistered};
 pub use registration::{ChangedHere, Registered, Registration};
+pub use replacements::{DescriptionKept, RestoredDescriptions};
 
 /// The tenant that every server has.
 pub const DEFAULT_TENANT: &str = "default_tenant";

@@ -4,20 +4,30 @@
 use std::collections::{HashMap, HashSet};
 
 use chroma::EmptyDatabase;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     DEFAULT_TENANT,
-    deletions::{deleted_collections, forget},
-    registration::{
-        ChangedHere, Changes, OPERATION, Registered, Registration, add_databases, add_tenants,
-        allowed_tables, has_digests, is_name, known, may_write, mixed, table_conflict,
+    changes::{Changes, add_databases, add_tenants},
+    deletions::{
+        COLLECTIONS as DELETED_COLLECTIONS, deleted_collections, deleted_databases, forget, forget_databases,
+        runs_of_deleted,
     },
+    registration::{
+        ChangedHere, OPERATION, Registered, Registration, Tables, adopt_services, has_digests, is_name,
+        known, may_write, migrated_services, mixed, name_holders, table_conflict, tables_of,
+        unregister_tables,
+    },
+    replacements::replacing_runs,
 };
 use crate::{
     Error,
     postgres::{Database, Table, error::StatementContext as _, relations::has_table, unnamed::on},
 };
+
+/// The newest table of the registry.
+const NEWEST: &str = "chroma_deleted_databases";
 
 const READ_ONLY: Registered = Registered::Refused("this role may not write to the registry of collections");
 const BAD_NAME: Registered =
@@ -32,6 +42,27 @@ pub struct Unregistered {
     pub databases: Vec<(String, String)>,
     /// Tenants without databases.
     pub tenants: Vec<String>,
+}
+
+/// What clients see of a collection of the source, compared with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Compared {
+    /// The same; or nothing, for a reason that a migration has reported.
+    #[default]
+    Equal,
+    /// These parts differ.
+    Different(Vec<&'static str>),
+    /// Nothing: a client has deleted it here.
+    Deleted,
+    /// Nothing: another collection has its name.
+    NameTaken,
+}
+
+/// What registers collections: what becomes of each, and the places of those that are inserted and changed.
+struct Decisions {
+    outcomes: Vec<Registered>,
+    new: Vec<usize>,
+    updated: Vec<usize>,
 }
 
 impl Database {
@@ -53,67 +84,78 @@ impl Database {
             if !may_write(connection).await? {
                 return Ok(vec![READ_ONLY; collections.len()]);
             }
-            let tables = allowed_tables(connection, collections).await?;
+            let tables = tables_of(connection, collections).await?;
+            tables.add_columns(connection).await?;
             let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
-            let deleted = match changed {
-                ChangedHere::Keep => deleted_collections(connection, &ids).await.during(OPERATION)?,
-                ChangedHere::Overwrite => {
-                    forget(connection, &ids).await.during(OPERATION)?;
-                    HashSet::new()
-                }
-            };
-            let mixed = mixed(connection, collections).await?;
-            let known = known(connection, collections).await?;
-            let mut outcomes = Vec::new();
-            let (mut new, mut updated) = (Vec::new(), Vec::new());
-            for (place, collection) in collections.iter().enumerate() {
-                let row = known.get(&collection.id);
-                let is_same =
-                    |table: &Table| row.is_some_and(|row| row.table_name.as_ref() == Some(&table.name));
-                let conflict = match collection.table.as_ref().is_none_or(is_same) {
-                    true => None,
-                    false => table_conflict(connection, collection, row).await?,
-                };
-                let is_allowed = collection.table.as_ref().is_none_or(|table| tables.contains(&table.name));
-                outcomes.push(if !collection.has_valid_names() {
-                    BAD_NAME
-                } else if deleted.contains(&collection.id) {
-                    Registered::Deleted
-                } else if !is_allowed {
-                    Registered::Refused("this role may not change its table")
-                } else if mixed.contains(&collection.id) {
-                    Registered::Refused("its table holds another collection too, which is not served either")
-                } else if let Some(conflict) = conflict {
-                    Registered::Refused(conflict)
-                } else if let Some(row) = known.get(&collection.id) {
-                    let differences = row.differences(collection);
-                    let table = collection.table.as_ref().map(|table| &table.name);
-                    let lacks_table = table.is_some() && row.table_name.as_ref() != table;
-                    let is_kept = !row.is_as_registered(&differences) && changed == ChangedHere::Keep;
-                    match (differences.is_empty(), is_kept) {
-                        (false, true) => Registered::Edited(differences),
-                        (true, _) if !lacks_table => Registered::Unchanged,
-                        _ => {
-                            updated.push(place);
-                            if differences.is_empty() { Registered::Unchanged } else { Registered::Updated }
-                        }
-                    }
-                } else {
-                    new.push(place);
-                    Registered::Created
-                });
+            if changed == ChangedHere::Overwrite {
+                forget(connection, &ids).await.during(OPERATION)?;
             }
+            let mixed = mixed(connection, collections).await?;
+            let mixed_tables: Vec<String> = mixed.values().cloned().collect();
+            unregister_tables(connection, &mixed_tables).await?;
+            adopt_services(connection, collections).await?;
+            let mixed = mixed.into_keys().collect();
+            let decided = decide(connection, collections, changed, (&tables, &mixed)).await?;
+            let Decisions { mut outcomes, new, updated } = decided;
             let changes = Changes { collections, run };
             changes.add_databases(connection, new.iter().chain(&updated).copied()).await?;
+            for place in changes.update_all(connection, updated).await? {
+                outcomes[place] = Registered::NameTaken;
+            }
             let added = changes.insert(connection, &new).await?;
             for place in new {
                 if !added.contains(&collections[place].id) {
-                    outcomes[place] = Registered::Refused("another collection has its name");
+                    outcomes[place] = Registered::NameTaken;
                 }
             }
-            for place in updated {
-                if !changes.update(connection, place).await? {
-                    outcomes[place] = Registered::Refused("another collection has its name");
+            Ok(outcomes)
+        })
+        .await
+    }
+
+    /// What [`Self::register_collections`] would do. Changes nothing; empty if the registry was written by an older version.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn plan_collections(
+        &self,
+        collections: &[Registration],
+        changed: ChangedHere,
+    ) -> Result<Vec<Registered>, Error> {
+        self.in_transaction(async |connection| {
+            if !has_table(connection, "chroma_collections").await.during(OPERATION)? {
+                let outcome = |one: &Registration| match one.has_valid_names() {
+                    true => Registered::Created,
+                    false => BAD_NAME,
+                };
+                return Ok(collections.iter().map(outcome).collect());
+            }
+            if !has_table(connection, NEWEST).await.during(OPERATION)? {
+                return Ok(Vec::new());
+            }
+            if !may_write(connection).await? {
+                return Ok(vec![READ_ONLY; collections.len()]);
+            }
+            let tables = tables_of(connection, collections).await?;
+            let mixed = mixed(connection, collections).await?.into_keys().collect();
+            let decided = decide(connection, collections, changed, (&tables, &mixed)).await?;
+            let Decisions { mut outcomes, new, updated } = decided;
+            // The name of a collection that gets another one becomes free.
+            let mut renamed: HashSet<Uuid> = updated
+                .iter()
+                .filter(|place| outcomes[**place].updated().contains(&"name"))
+                .map(|place| collections[*place].id)
+                .collect();
+            let holders = name_holders(connection, collections).await?;
+            let is_taken = |id: &Uuid, renamed: &HashSet<Uuid>| {
+                holders.get(id).is_some_and(|holder| !renamed.contains(holder))
+            };
+            while let Some(id) = renamed.iter().find(|id| is_taken(id, &renamed)).copied() {
+                renamed.remove(&id);
+            }
+            for place in new.into_iter().chain(updated) {
+                if is_taken(&collections[place].id, &renamed) {
+                    outcomes[place] = Registered::NameTaken;
                 }
             }
             Ok(outcomes)
@@ -129,6 +171,7 @@ impl Database {
         &self,
         empty: &[EmptyDatabase],
         run: Uuid,
+        changed: ChangedHere,
     ) -> Result<Vec<Registered>, Error> {
         if empty.is_empty() {
             return Ok(Vec::new());
@@ -144,13 +187,28 @@ impl Database {
             let tenants: Vec<String> = valid().map(|one| one.tenant.clone()).collect();
             let databases: Vec<(String, String)> =
                 valid().filter_map(|one| Some((one.tenant.clone(), one.database.clone()?))).collect();
+            let deleted = match changed {
+                ChangedHere::Keep => deleted_databases(connection, &databases).await.during(OPERATION)?,
+                ChangedHere::Overwrite => {
+                    forget_databases(connection, &databases).await.during(OPERATION)?;
+                    HashSet::new()
+                }
+            };
+            let databases: Vec<(String, String)> =
+                databases.into_iter().filter(|database| !deleted.contains(database)).collect();
             let new_tenants = add_tenants(connection, &tenants, run).await?;
             let new_databases = add_databases(connection, &databases, run).await?;
             let outcome = |one: &EmptyDatabase| {
                 let EmptyDatabase { tenant, database } = one.clone();
                 let is_new = match database {
                     _ if !is_valid(&one) => return BAD_NAME,
-                    Some(database) => new_databases.contains(&(tenant, database)),
+                    Some(database) => {
+                        let database = (tenant, database);
+                        if deleted.contains(&database) {
+                            return Registered::Deleted;
+                        }
+                        new_databases.contains(&database)
+                    }
                     None => new_tenants.contains(&tenant),
                 };
                 if is_new { Registered::Created } else { Registered::Unchanged }
@@ -192,29 +250,32 @@ impl Database {
         Ok(missing.filter_map(|number| empty.get(place(number)?).cloned()).collect())
     }
 
-    /// The parts in which each of `collections` differs from what clients see; none for those that they do not see.
+    /// Compares each of `collections` with what clients see.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn registered_differences(
-        &self,
-        collections: &[Registration],
-    ) -> Result<Vec<Vec<&'static str>>, Error> {
+    pub async fn compare_collections(&self, collections: &[Registration]) -> Result<Vec<Compared>, Error> {
         self.in_transaction(async |connection| {
-            if !has_table(connection, "chroma_collections").await.during(OPERATION)?
-                || !has_digests(connection).await?
-            {
-                return Ok(vec![Vec::new(); collections.len()]);
+            if !has_table(connection, DELETED_COLLECTIONS).await.during(OPERATION)? {
+                return Ok(vec![Compared::Equal; collections.len()]);
             }
             let known = known(connection, collections).await?;
-            let differences =
-                |collection: &Registration| known.get(&collection.id).map(|row| row.differences(collection));
-            Ok(collections.iter().map(|collection| differences(collection).unwrap_or_default()).collect())
+            let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+            let deleted = deleted_collections(connection, &ids).await.during(OPERATION)?;
+            let holders = name_holders(connection, collections).await?;
+            let compare = |one: &Registration| match known.get(&one.id).map(|row| row.differences(one)) {
+                Some(differences) if !differences.is_empty() => Compared::Different(differences),
+                Some(_) => Compared::Equal,
+                None if deleted.contains(&one.id) => Compared::Deleted,
+                None if holders.contains_key(&one.id) => Compared::NameTaken,
+                None => Compared::Equal,
+            };
+            Ok(collections.iter().map(compare).collect())
         })
         .await
     }
 
-    /// The runs whose registrations are there.
+    /// The runs whose registrations are there or were deleted by clients, or that have replaced descriptions of collections.
     ///
     /// # Errors
     /// When a statement fails.
@@ -225,7 +286,7 @@ impl Database {
             {
                 return Ok(Vec::new());
             }
-            sqlx::query_scalar!(
+            let mut runs = sqlx::query_scalar!(
                 r#"
                 select migration_run as "run!" from chroma_collections where migration_run is not null
                 union
@@ -236,7 +297,10 @@ impl Database {
             )
             .fetch_all(on(connection))
             .await
-            .during(OPERATION)
+            .during(OPERATION)?;
+            runs.extend(replacing_runs(connection).await.during(OPERATION)?);
+            runs.extend(runs_of_deleted(connection).await.during(OPERATION)?);
+            Ok(runs)
         })
         .await
     }
@@ -272,6 +336,14 @@ impl Database {
                 "#,
                 runs,
                 Uuid::nil()
+            )
+            .fetch_all(on(connection))
+            .await
+            .during(OPERATION)?;
+            // As for databases, a client that creates one locks its tenant.
+            sqlx::query!(
+                "select name from chroma_tenants where migration_run = any($1) order by name for update",
+                runs
             )
             .fetch_all(on(connection))
             .await
@@ -342,11 +414,65 @@ impl Database {
     /// Creates the registry or brings it up to date, if that is necessary.
     async fn prepare_registry(&self) -> Result<(), Error> {
         let is_ready = self
-            .in_transaction(async |connection| {
-                // The newest of its tables.
-                has_table(connection, "chroma_deleted_collections").await.during(OPERATION)
-            })
+            .in_transaction(async |connection| has_table(connection, NEWEST).await.during(OPERATION))
             .await?;
         if is_ready { Ok(()) } else { self.prepare_bookkeeping().await }
     }
+}
+
+/// Decides what becomes of `collections`, given the existing tables and those collections that are mixed with others.
+async fn decide(
+    connection: &mut PgConnection,
+    collections: &[Registration],
+    changed: ChangedHere,
+    (tables, mixed): (&Tables, &HashSet<Uuid>),
+) -> Result<Decisions, Error> {
+    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+    let deleted = match changed {
+        ChangedHere::Keep => deleted_collections(connection, &ids).await.during(OPERATION)?,
+        ChangedHere::Overwrite => HashSet::new(),
+    };
+    let known = known(connection, collections).await?;
+    let services = migrated_services(connection).await?;
+    let (mut outcomes, mut new, mut updated) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, collection) in collections.iter().enumerate() {
+        let row = known.get(&collection.id);
+        let is_same = |table: &Table| row.is_some_and(|row| row.table_name.as_ref() == Some(&table.name));
+        let conflict = match collection.table.as_ref().is_none_or(is_same) {
+            true => None,
+            false => table_conflict(connection, collection, row).await?,
+        };
+        let service = collection.table.as_ref().and_then(|table| services.get(&table.name));
+        let is_closed = collection.table.as_ref().is_some_and(|table| tables.closed.contains(&table.name));
+        outcomes.push(if !collection.has_valid_names() {
+            BAD_NAME
+        } else if deleted.contains(&collection.id) {
+            Registered::Deleted
+        } else if is_closed {
+            Registered::Refused("this role may not change its table")
+        } else if service.is_some_and(|id| *id != collection.id) {
+            Registered::Refused("clients see the service's records as the collection that was migrated first")
+        } else if mixed.contains(&collection.id) {
+            Registered::Refused("its table holds another collection too, which is not served either")
+        } else if let Some(conflict) = conflict {
+            Registered::Refused(conflict)
+        } else if let Some(row) = row {
+            let differences = row.differences(collection);
+            let table = collection.table.as_ref().map(|table| &table.name);
+            let lacks_table = table.is_some() && row.table_name.as_ref() != table;
+            let is_kept = !row.is_as_registered(&differences) && changed == ChangedHere::Keep;
+            match (differences.is_empty(), is_kept) {
+                (false, true) => Registered::Edited(differences),
+                (true, _) if !lacks_table => Registered::Unchanged,
+                (is_same, _) => {
+                    updated.push(place);
+                    if is_same { Registered::Unchanged } else { Registered::Updated(differences) }
+                }
+            }
+        } else {
+            new.push(place);
+            Registered::Created
+        });
+    }
+    Ok(Decisions { outcomes, new, updated })
 }

@@ -2,20 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use records::DistanceSpace;
+use records::{DistanceSpace, without_nul};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{DEFAULT_DATABASE, DEFAULT_TENANT};
+use super::migrated::service_tables;
 use crate::{
     Error,
     postgres::{
         Table,
         bounded::bound,
         error::StatementContext as _,
-        jobs::now,
         relations::has_table,
         sql::{
             collections::{add_collection_columns, has_rows_of_others},
@@ -60,12 +59,14 @@ pub enum Registered {
     Unchanged,
     /// Clients see it now.
     Created,
-    /// The source has changed it, and so it was changed.
-    Updated,
+    /// The source has changed these parts, and so they were changed.
+    Updated(Vec<&'static str>),
     /// These parts differ, since a client has changed it here. It was kept.
     Edited(Vec<&'static str>),
     /// A client has deleted it here. It was not created again.
     Deleted,
+    /// Clients do not see it, since another collection has its name.
+    NameTaken,
     /// Clients do not see it, for this reason.
     Refused(&'static str),
 }
@@ -76,9 +77,10 @@ impl Registered {
         match self {
             Self::Unchanged => "unchanged",
             Self::Created => "created",
-            Self::Updated => "updated",
+            Self::Updated(_) => "updated",
             Self::Edited(_) => "edited",
             Self::Deleted => "deleted",
+            Self::NameTaken => "name_taken",
             Self::Refused(_) => "refused",
         }
     }
@@ -86,6 +88,21 @@ impl Registered {
     /// The parts that clients have changed here, and that were kept.
     pub fn edited(&self) -> &[&'static str] {
         if let Self::Edited(parts) = self { parts } else { &[] }
+    }
+
+    /// The parts that were changed.
+    pub fn updated(&self) -> &[&'static str] {
+        if let Self::Updated(parts) = self { parts } else { &[] }
+    }
+
+    /// Whether the run has made or changed it.
+    pub fn is_changed(&self) -> bool {
+        matches!(self, Self::Created | Self::Updated(_))
+    }
+
+    /// Whether it conflicts with what clients have done here.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Edited(_) | Self::Deleted | Self::NameTaken)
     }
 
     /// Why clients do not see it, if so.
@@ -105,17 +122,17 @@ pub enum ChangedHere {
 
 /// A row of `chroma_collections`.
 pub(super) struct Row {
-    id: Uuid,
-    tenant: String,
-    database: String,
-    name: String,
-    space: String,
-    dimension: Option<i32>,
-    metadata: Option<String>,
-    configuration: Option<String>,
-    schema: Option<String>,
+    pub(super) id: Uuid,
+    pub(super) tenant: String,
+    pub(super) database: String,
+    pub(super) name: String,
+    pub(super) space: String,
+    pub(super) dimension: Option<i32>,
+    pub(super) metadata: Option<String>,
+    pub(super) configuration: Option<String>,
+    pub(super) schema: Option<String>,
     pub(super) table_name: Option<String>,
-    migration_digest: Option<Vec<u8>>,
+    pub(super) migration_digest: Option<Vec<u8>>,
 }
 
 impl Registration {
@@ -126,11 +143,11 @@ impl Registration {
     }
 
     /// The definition of its table.
-    fn definition(&self) -> Option<String> {
+    pub(super) fn definition(&self) -> Option<String> {
         self.table.as_ref().map(|table| table.collection_definition().to_string())
     }
 
-    fn digest(&self) -> Vec<u8> {
+    pub(super) fn digest(&self) -> Vec<u8> {
         let Self { tenant, database, name, space, metadata, schema, .. } = self;
         digest([tenant, database, name, space.as_str()], [metadata.as_deref(), schema.as_deref()])
     }
@@ -172,6 +189,14 @@ impl Row {
             ("configuration", json(&self.schema) != json(&source.schema)),
         ];
         parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
+    }
+
+    /// What clients see, except the dimension and the records.
+    pub(super) fn description(&self) -> [Option<&str>; 7] {
+        let Self { tenant, database, name, space, metadata, configuration, schema, .. } = self;
+        let texts = [tenant, database, name, space].map(|text| Some(text.as_str()));
+        let [tenant, database, name, space] = texts;
+        [tenant, database, name, space, metadata.as_deref(), configuration.as_deref(), schema.as_deref()]
     }
 
     /// Whether it is as a migration has registered it.
@@ -216,23 +241,45 @@ pub(super) async fn may_write(connection: &mut PgConnection) -> Result<bool, Err
                 and has_table_privilege(name, 'update')
         ) and has_sequence_privilege('chroma_positions', 'usage') as "may_write!"
         from unnest(array[
-            'chroma_tenants', 'chroma_databases', 'chroma_collections', 'chroma_deleted_collections', 'chroma_deleted_records'
+            'chroma_tenants', 'chroma_databases', 'chroma_collections', 'chroma_deleted_collections', 'chroma_deleted_records',
+            'chroma_replaced_collections', 'chroma_deleted_databases'
         ]) as name
         "#
     );
     may_write.fetch_one(on(connection)).await.during(OPERATION)
 }
 
-/// The tables of `collections` that have or get the columns of collections.
-pub(super) async fn allowed_tables(
+/// The tables of registrations.
+#[derive(Default)]
+pub(super) struct Tables {
+    /// Those that this role may not change, and that lack the columns of collections.
+    pub(super) closed: HashSet<String>,
+    /// Those that lack these columns, and that this role may change.
+    lacking: Vec<String>,
+}
+
+impl Tables {
+    /// Adds the columns of collections.
+    pub(super) async fn add_columns(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        if !self.lacking.is_empty() {
+            let statements = add_collection_columns(&self.lacking);
+            sqlx::raw_sql(statements).execute(&mut *connection).await.during(OPERATION)?;
+        }
+        Ok(())
+    }
+}
+
+/// The existing tables of `collections`.
+pub(super) async fn tables_of(
     connection: &mut PgConnection,
     collections: &[Registration],
-) -> Result<HashSet<String>, Error> {
-    let tables: HashSet<&str> =
+) -> Result<Tables, Error> {
+    let names: HashSet<&str> =
         collections.iter().filter_map(|one| one.table.as_ref()).map(|table| table.name.as_str()).collect();
-    let tables: Vec<String> = tables.into_iter().map(str::to_owned).collect();
-    if tables.is_empty() {
-        return Ok(HashSet::new());
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let mut tables = Tables::default();
+    if names.is_empty() {
+        return Ok(tables);
     }
     let found = sqlx::query!(
         r#"
@@ -246,35 +293,28 @@ pub(super) async fn allowed_tables(
         from unnest($1::text[]) as name
         join pg_class on pg_class.oid = to_regclass(quote_ident(name))
         "#,
-        &tables
-    )
-    .fetch_all(on(connection))
-    .await
-    .during(OPERATION)?;
-    let (mut allowed, mut lacking) = (HashSet::new(), Vec::new());
-    for table in found {
-        if !table.has_columns && table.is_owned {
-            lacking.push(table.name.clone());
-        }
-        if table.has_columns || table.is_owned {
-            allowed.insert(table.name);
+        &names
+    );
+    for table in found.fetch_all(on(connection)).await.during(OPERATION)? {
+        match (table.has_columns, table.is_owned) {
+            (true, _) => {}
+            (false, true) => tables.lacking.push(table.name),
+            (false, false) => drop(tables.closed.insert(table.name)),
         }
     }
-    if !lacking.is_empty() {
-        let statements = add_collection_columns(&lacking);
-        sqlx::raw_sql(statements).execute(&mut *connection).await.during(OPERATION)?;
-    }
-    Ok(allowed)
+    Ok(tables)
 }
 
 /// Those of `collections` whose table holds another collection too, which clients would see as one, since no column
-/// distinguishes them. Migrated collections of these tables are no longer registered.
+/// distinguishes them; and their tables.
 pub(super) async fn mixed(
     connection: &mut PgConnection,
     collections: &[Registration],
-) -> Result<HashSet<Uuid>, Error> {
+) -> Result<HashMap<Uuid, String>, Error> {
     let own = collections.iter().filter_map(|one| Some((one.id, one.table.as_ref()?)));
-    let own = own.filter(|(_, table)| table.shared.is_none());
+    // Those of a service may come from several sources.
+    let services = service_tables();
+    let own = own.filter(|(_, table)| table.shared.is_none() && !services.contains(&table.name));
     let (ids, tables): (Vec<Uuid>, Vec<String>) = own.map(|(id, table)| (id, table.name.clone())).unzip();
     let mixed = sqlx::query!(
         r#"
@@ -296,18 +336,91 @@ pub(super) async fn mixed(
     .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    if mixed.is_empty() {
-        return Ok(HashSet::new());
+    Ok(mixed.into_iter().map(|row| (row.id, row.table_name)).collect())
+}
+
+/// Removes the migrated collections of `tables` from the registry.
+pub(super) async fn unregister_tables(connection: &mut PgConnection, tables: &[String]) -> Result<(), Error> {
+    if tables.is_empty() {
+        return Ok(());
     }
-    let tables: Vec<String> = mixed.iter().map(|row| row.table_name.clone()).collect();
     sqlx::query!(
         "delete from chroma_collections where table_name = any($1) and migration_digest is not null",
-        &tables
+        tables
     )
     .execute(on(connection))
     .await
     .during(OPERATION)?;
-    Ok(mixed.into_iter().map(|row| row.id).collect())
+    Ok(())
+}
+
+/// Gives the collections of services that `collections` have the ids of their source, unless a migration has done so.
+pub(super) async fn adopt_services(
+    connection: &mut PgConnection,
+    collections: &[Registration],
+) -> Result<(), Error> {
+    let services = service_tables();
+    let of_services = collections.iter().filter_map(|one| Some((one.id, &one.table.as_ref()?.name)));
+    for (id, table) in of_services.filter(|(_, table)| services.contains(table)) {
+        sqlx::query!(
+            r#"
+            update chroma_collections
+            set id = $1
+            where table_name = $2 and migration_digest is null and id <> $1
+                and not exists (select from chroma_collections where id = $1)
+            "#,
+            id,
+            table
+        )
+        .execute(on(connection))
+        .await
+        .during(OPERATION)?;
+    }
+    Ok(())
+}
+
+/// The collections of services that migrations have registered, by table.
+pub(super) async fn migrated_services(connection: &mut PgConnection) -> Result<HashMap<String, Uuid>, Error> {
+    let services = sqlx::query!(
+        r#"
+        select id, table_name as "table_name!"
+        from chroma_collections
+        where table_name = any($1) and migration_digest is not null
+        "#,
+        &service_tables()
+    );
+    let services = services.fetch_all(on(connection)).await.during(OPERATION)?;
+    Ok(services.into_iter().map(|row| (row.table_name, row.id)).collect())
+}
+
+/// Those of `collections` whose name another collection has, each with that one.
+pub(super) async fn name_holders(
+    connection: &mut PgConnection,
+    collections: &[Registration],
+) -> Result<HashMap<Uuid, Uuid>, Error> {
+    let texts = |text: fn(&Registration) -> &String| -> Vec<String> {
+        // PostgreSQL rejects NUL, which no name has that is registered.
+        collections.iter().map(|one| without_nul(text(one)).into_owned()).collect()
+    };
+    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+    let holders = sqlx::query!(
+        r#"
+        select given.id as "id!", other.id as other
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as given (id, tenant, database, name)
+        join chroma_databases d on d.tenant = given.tenant and d.name = given.database
+        join chroma_collections other
+            on other.database_id = d.id and other.name = given.name and other.id <> given.id
+                -- That of the same service may have another id.
+                and (other.table_name is null or other.table_name <> all($5) or other.table_name <> given.name)
+        "#,
+        &ids,
+        &texts(|one| &one.tenant),
+        &texts(|one| &one.database),
+        &texts(|one| &one.name),
+        &service_tables()
+    );
+    let holders = holders.fetch_all(on(connection)).await.during(OPERATION)?;
+    Ok(holders.into_iter().map(|row| (row.id, row.other)).collect())
 }
 
 /// Why clients cannot see the rows of `collection` in its table, if so; `row` is what the registry has, with another table
@@ -323,7 +436,8 @@ pub(super) async fn table_conflict(
     {
         return Ok(Some("clients see it in another table: undo the run that filled that one first"));
     }
-    if table.shared.is_none() {
+    // That of a plan may not exist yet.
+    if table.shared.is_none() || !has_table(connection, &table.name).await.during(OPERATION)? {
         return Ok(None);
     }
     let own = sqlx::query_scalar!(
@@ -362,179 +476,4 @@ pub(super) async fn known(
     .await
     .during(OPERATION)?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
-}
-
-/// What a run changes in the registry.
-pub(super) struct Changes<'a> {
-    pub(super) collections: &'a [Registration],
-    pub(super) run: Uuid,
-}
-
-impl Changes<'_> {
-    pub(super) async fn add_databases(
-        &self,
-        connection: &mut PgConnection,
-        places: impl Iterator<Item = usize>,
-    ) -> Result<(), Error> {
-        let wanted: HashSet<(&str, &str)> = places
-            .map(|place| &self.collections[place])
-            .map(|one| (one.tenant.as_str(), one.database.as_str()))
-            .collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let tenants: Vec<String> = wanted.iter().map(|(tenant, _)| (*tenant).to_owned()).collect();
-        let databases: Vec<(String, String)> =
-            wanted.into_iter().map(|(tenant, database)| (tenant.to_owned(), database.to_owned())).collect();
-        add_tenants(connection, &tenants, self.run).await?;
-        add_databases(connection, &databases, self.run).await?;
-        Ok(())
-    }
-
-    /// Inserts collections, and returns the ids of those whose name was free.
-    pub(super) async fn insert(
-        &self,
-        connection: &mut PgConnection,
-        places: &[usize],
-    ) -> Result<HashSet<Uuid>, Error> {
-        if places.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let all = || places.iter().map(|place| &self.collections[*place]);
-        let texts = |text: &dyn Fn(&Registration) -> String| all().map(text).collect::<Vec<_>>();
-        let optional =
-            |text: &dyn Fn(&Registration) -> Option<String>| all().map(text).collect::<Vec<Option<String>>>();
-        let ids: Vec<Uuid> = all().map(|one| one.id).collect();
-        let digests: Vec<Vec<u8>> = all().map(Registration::digest).collect();
-        let dimensions: Vec<Option<i32>> = all().map(dimension).collect();
-        let added = sqlx::query_scalar!(
-            r#"
-            insert into chroma_collections (
-                id, database_id, name, dimension, space, metadata, schema, table_name, definition, created_at,
-                migration_run, migration_digest
-            )
-            select new.id, d.id, new.name, new.dimension, new.space, new.metadata, new.schema, new.table_name,
-                new.definition, $11, $12, new.digest
-            from unnest(
-                $1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $13::bytea[]
-            ) with ordinality as new (
-                id, tenant, database, name, dimension, space, metadata, schema, table_name, definition, digest, place
-            )
-            join chroma_databases d on d.tenant = new.tenant and d.name = new.database
-            order by new.place
-            on conflict do nothing
-            returning id
-            "#,
-            &ids,
-            &texts(&|one| one.tenant.clone()),
-            &texts(&|one| one.database.clone()),
-            &texts(&|one| one.name.clone()),
-            &dimensions as &[Option<i32>],
-            &texts(&|one| one.space.as_str().to_owned()),
-            &optional(&|one| one.metadata.clone()) as &[Option<String>],
-            &optional(&|one| one.schema.clone()) as &[Option<String>],
-            &optional(&|one| one.table.as_ref().map(|table| table.name.clone())) as &[Option<String>],
-            &optional(&Registration::definition) as &[Option<String>],
-            now(),
-            self.run,
-            &digests
-        )
-        .fetch_all(on(connection))
-        .await
-        .during(OPERATION)?;
-        Ok(added.into_iter().collect())
-    }
-
-    /// Changes a collection to what the source says; `false` if its name is taken.
-    pub(super) async fn update(&self, connection: &mut PgConnection, place: usize) -> Result<bool, Error> {
-        let one = &self.collections[place];
-        let updated = sqlx::query!(
-            r#"
-            update chroma_collections c
-            set database_id = d.id, name = $4, space = $5, metadata = $6, schema = $7, configuration = null,
-                dimension = coalesce($8, c.dimension), table_name = coalesce($9, c.table_name),
-                definition = coalesce($10, c.definition), migration_digest = $11
-            from chroma_databases d
-            where c.id = $1 and d.tenant = $2 and d.name = $3
-                and not exists (
-                    select from chroma_collections other
-                    where other.database_id = d.id and other.name = $4 and other.id <> $1
-                )
-            "#,
-            one.id,
-            one.tenant,
-            one.database,
-            one.name,
-            one.space.as_str(),
-            one.metadata,
-            one.schema,
-            dimension(one),
-            one.table.as_ref().map(|table| &table.name),
-            one.definition(),
-            one.digest()
-        )
-        .execute(on(connection))
-        .await
-        .during(OPERATION)?;
-        Ok(updated.rows_affected() > 0)
-    }
-}
-
-fn dimension(one: &Registration) -> Option<i32> {
-    one.dimension.and_then(|dimension| i32::try_from(dimension).ok())
-}
-
-/// Adds tenants, and returns those that did not exist.
-pub(super) async fn add_tenants(
-    connection: &mut PgConnection,
-    tenants: &[String],
-    run: Uuid,
-) -> Result<HashSet<String>, Error> {
-    let added = sqlx::query_scalar!(
-        r#"
-        insert into chroma_tenants (name, created_at, migration_run)
-        select distinct name, $2::timestamp, $3::uuid from unnest($1::text[]) as name
-        on conflict do nothing
-        returning name
-        "#,
-        tenants,
-        now(),
-        run
-    )
-    .fetch_all(on(connection))
-    .await
-    .during(OPERATION)?;
-    Ok(added.into_iter().collect())
-}
-
-/// Adds databases, pairs of a tenant and a name, and returns those that did not exist.
-pub(super) async fn add_databases(
-    connection: &mut PgConnection,
-    databases: &[(String, String)],
-    run: Uuid,
-) -> Result<HashSet<(String, String)>, Error> {
-    let is_default = |tenant: &str, name: &str| tenant == DEFAULT_TENANT && name == DEFAULT_DATABASE;
-    let id = |(tenant, name): &(String, String)| {
-        if is_default(tenant, name) { Uuid::nil() } else { Uuid::new_v4() }
-    };
-    let ids: Vec<Uuid> = databases.iter().map(id).collect();
-    let (tenants, names): (Vec<String>, Vec<String>) = databases.iter().cloned().unzip();
-    let added = sqlx::query!(
-        r#"
-        insert into chroma_databases (id, tenant, name, created_at, migration_run)
-        select id, tenant, name, $4, $5 from unnest($1::uuid[], $2::text[], $3::text[]) as new (id, tenant, name)
-        on conflict do nothing
-        returning tenant, name
-        "#,
-        &ids,
-        &tenants,
-        &names,
-        now(),
-        run
-    )
-    .fetch_all(on(connection))
-    .await
-    .during(OPERATION)?;
-    Ok(added.into_iter().map(|row| (row.tenant, row.name)).collect())
 }
