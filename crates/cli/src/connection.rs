@@ -1,12 +1,17 @@
 //! The database of a command: the one that `DATABASE_URL` names, else the embedded server's.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use provision::{Server, ServerOptions};
-use store::postgres::{Database, DatabaseOptions, DatabaseUrl};
+use store::postgres::{Database, DatabaseOptions, DatabaseUrl, split_database_urls};
 
 use crate::{
-    configuration::Configuration, environment::libpq, exit::Failure, interrupt::to_end, progress::setup_line,
-    settings::table::DATABASE_URL,
+    arguments::ReplicaFlags,
+    configuration::Configuration,
+    environment::libpq,
+    exit::Failure,
+    interrupt::to_end,
+    progress::setup_line,
+    settings::table::{DATABASE_REPLICA_MAX_LAG_SECONDS, DATABASE_REPLICA_URLS, DATABASE_URL},
 };
 
 /// The demo's database on the embedded server, separate from the user's data.
@@ -83,6 +88,32 @@ impl Connection {
         Ok(Self { database: Database::connect(url).await?, server: Some(server) })
     }
 
+    /// The same with the replicas that the flags, or else `DATABASE_REPLICA_URLS`, name for reads within `limits`.
+    pub(crate) async fn with_replicas(
+        self,
+        configuration: &Configuration,
+        flags: &ReplicaFlags,
+        limits: &DatabaseOptions,
+    ) -> Result<Self, Failure> {
+        let prepared = replica_urls(configuration, flags, self.server.is_none());
+        let max_lag = configuration.get(&DATABASE_REPLICA_MAX_LAG_SECONDS).map_err(Failure::usage);
+        let (urls, max_lag) = match prepared.and_then(|urls| Ok((urls, max_lag?))) {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                self.close().await?;
+                return Err(failure);
+            }
+        };
+        let Self { database, server } = self;
+        match database.clone().with_replicas(&urls, max_lag, limits).await {
+            Ok(database) => Ok(Self { database, server }),
+            Err(error) => {
+                Self { database, server }.close().await?;
+                Err(Failure::from(error).context(format!("{DATABASE_REPLICA_URLS} cannot be used")))
+            }
+        }
+    }
+
     /// The embedded server, if the database is on it.
     pub(crate) fn server(&self) -> Option<&Server> {
         self.server.as_ref()
@@ -114,6 +145,33 @@ fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure
     };
     let url = DatabaseUrl::parse(url).map_err(failed)?;
     Ok(Some(url.with_variables(libpq()).map_err(failed)?.to_url()))
+}
+
+/// The URLs of the replicas, completed by libpq's environment variables.
+fn replica_urls(
+    configuration: &Configuration,
+    flags: &ReplicaFlags,
+    is_external: bool,
+) -> Result<Vec<String>, Failure> {
+    let urls = match flags.database_replica_urls.as_deref() {
+        Some(urls) => Some(urls),
+        None => configuration.trusted(&DATABASE_REPLICA_URLS)?,
+    };
+    let urls = urls.map(split_database_urls).unwrap_or_default();
+    if !urls.is_empty() && !is_external {
+        return Err(Failure::usage(anyhow!(
+            "{DATABASE_REPLICA_URLS} is set, and the embedded PostgreSQL has no replicas: set {DATABASE_URL} to their primary"
+        )));
+    }
+    let failed = |error| {
+        let place = configuration.place(&DATABASE_REPLICA_URLS);
+        Failure::usage(error).context(format!("{place} cannot be used"))
+    };
+    let completed = |url: &str| {
+        let url = DatabaseUrl::parse(url).and_then(|url| url.with_variables(libpq()));
+        Ok(url.map_err(failed)?.to_url())
+    };
+    urls.into_iter().map(completed).collect()
 }
 
 /// Starts the embedded server, and prints its folder on standard error.

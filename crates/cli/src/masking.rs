@@ -1,7 +1,7 @@
 //! Masks passwords, tokens and keys in settings that are printed or logged.
 
 use judge::provider;
-use store::postgres::DatabaseUrl;
+use store::postgres::{DatabaseUrl, split_database_urls};
 use url::Url;
 
 pub(crate) const MASK: &str = "***";
@@ -9,6 +9,11 @@ pub(crate) const MASK: &str = "***";
 /// `text`, the URL of a database, with its secrets masked; masked completely if it cannot be parsed.
 pub(crate) fn database_url(text: &str) -> String {
     DatabaseUrl::parse(text).map_or_else(|_| MASK.to_owned(), |url| url.masked())
+}
+
+/// The same for each URL of a list.
+pub(crate) fn database_urls(text: &str) -> String {
+    split_database_urls(text).into_iter().map(database_url).collect::<Vec<_>>().join(",")
 }
 
 /// `text`, an HTTP URL or a path, with possible secrets masked: user and password, the values of parameters, and path
@@ -51,6 +56,10 @@ mod tests {
         ] {
             assert_eq!(database_url(text), shown);
         }
+        assert_eq!(
+            database_urls("postgresql://u:s,e@h/d, postgresql://h,s3cret,postgresql://u:secret@i/d"),
+            "postgresql://u:***@h/d,***,postgresql://u:***@i/d"
+        );
     }
 
     #[test]

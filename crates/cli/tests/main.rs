@@ -27,6 +27,7 @@ mod odd_rows;
 mod ownership;
 mod packaging;
 mod places;
+mod replicas;
 mod repository;
 mod runs;
 mod self_signed;

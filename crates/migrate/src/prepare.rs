@@ -130,7 +130,7 @@ pub(crate) async fn prepare(
         let begun = StartedTransfer { new_run, earlier, state: None, is_deleted };
         decide(database, transfer, begun, options, observer).await
     };
-    let prepared = lock.hold(decided).await?;
+    let prepared = Box::pin(lock.hold(decided)).await?;
     Ok((lock, prepared))
 }
 

@@ -1,6 +1,7 @@
 //! Prometheus metrics.
 
 mod maintenance;
+mod servers;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use prometheus_client::{
 };
 
 pub use self::maintenance::{MaintenanceMetrics, ObservedTable};
+use self::servers::Servers;
 use serde::Serialize;
 use store::postgres::Database;
 
@@ -59,6 +61,8 @@ pub struct Probes {
     pub supervisor: Supervisor,
     /// The history of searches that the console shows, if there is a database.
     pub database: Option<Database>,
+    /// The database, if replicas answer its reads.
+    pub replicated: Option<Database>,
     /// The settings that the console shows.
     pub settings: Vec<ShownSetting>,
     /// What each page of the console says of the data.
@@ -167,6 +171,9 @@ impl Metrics {
         }
         if let Some(searches) = &probes.searches {
             registry.register_collector(Box::new(searches.clone()));
+        }
+        if let Some(database) = &probes.replicated {
+            registry.register_collector(Box::new(Servers(database.clone())));
         }
         registry.register_collector(Box::new(probes.supervisor.clone()));
         let maintenance = MaintenanceMetrics::registered(&mut registry);

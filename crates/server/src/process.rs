@@ -38,6 +38,8 @@ pub struct Process {
     observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
     pub(crate) database: Option<Database>,
+    /// The database, if replicas answer its reads.
+    pub(crate) replicated: Option<Database>,
     pub(crate) settings: Vec<ShownSetting>,
     /// What each page of the console says of the data.
     pub(crate) notice: Option<&'static str>,
@@ -85,6 +87,7 @@ impl Process {
             metrics,
             searches: probes.searches,
             database: probes.database,
+            replicated: probes.replicated,
             settings: probes.settings,
             notice: probes.notice,
             upkeep: probes.upkeep,

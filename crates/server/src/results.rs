@@ -31,15 +31,17 @@ impl Results {
 
     /// The selected results, and the number of results without a query.
     pub(crate) async fn gather(&self, selection: &ResultSelection) -> Result<(Gathering, u64), ApiError> {
-        let (mut gathering, mut without_query) = (Gathering::default(), 0);
-        let add = |stored: StoredJudgement<'_>| match query_keys(&stored) {
-            // Beyond the limit checked below, nothing is kept.
-            _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
-            [Some(key), _] | [None, Some(key)] => gathering.add(&stored_judgement(&stored, &key.to_string())),
-            [None, None] => without_query += 1,
+        let add = |(gathering, without_query): &mut (Gathering, u64), stored: StoredJudgement<'_>| {
+            match query_keys(&stored) {
+                // Beyond the limit checked below, nothing is kept.
+                _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
+                [Some(key), _] | [None, Some(key)] => {
+                    gathering.add(&stored_judgement(&stored, &key.to_string()));
+                }
+                [None, None] => *without_query += 1,
+            }
         };
-        let visited = self.database.visit_judgements(selection, add);
-        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        let (gathering, without_query) = self.gathered(selection, add).await?;
         check_size(gathering.label_bytes())?;
         Ok((gathering, without_query))
     }
@@ -50,9 +52,8 @@ impl Results {
         selection: &ResultSelection,
         wanted: &HashSet<String>,
     ) -> Result<Gathered, ApiError> {
-        let mut gathered = Gathered::default();
-        let add = |stored: StoredJudgement<'_>| {
-            let Gathered { all, wanted: of_wanted, drift, without_query } = &mut gathered;
+        let add = |gathered: &mut Gathered, stored: StoredJudgement<'_>| {
+            let Gathered { all, wanted: of_wanted, drift, without_query } = gathered;
             // Beyond the limit checked below, nothing is kept.
             if all.label_bytes() > MAX_ANSWER_BYTES {
                 return;
@@ -70,8 +71,7 @@ impl Results {
                 of_wanted.add(&stored_judgement(&stored, key));
             }
         };
-        let visited = self.database.visit_judgements(selection, add);
-        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        let gathered = self.gathered(selection, add).await?;
         check_size(gathered.all.label_bytes())?;
         Ok(gathered)
     }
@@ -82,8 +82,7 @@ impl Results {
         selection: &ResultSelection,
         wanted: &HashSet<String>,
     ) -> Result<Gathering, ApiError> {
-        let mut gathering = Gathering::default();
-        let add = |stored: StoredJudgement<'_>| {
+        let add = |gathering: &mut Gathering, stored: StoredJudgement<'_>| {
             for key in query_keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
                 // Beyond the limit checked below, nothing is kept.
                 if gathering.label_bytes() <= MAX_ANSWER_BYTES && wanted.contains(&key) {
@@ -91,10 +90,18 @@ impl Results {
                 }
             }
         };
-        let visited = self.database.visit_judgements(selection, add);
-        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        let gathering = self.gathered(selection, add).await?;
         check_size(gathering.label_bytes())?;
         Ok(gathering)
+    }
+
+    async fn gathered<T: Default>(
+        &self,
+        selection: &ResultSelection,
+        add: impl Fn(&mut T, StoredJudgement<'_>),
+    ) -> Result<T, ApiError> {
+        let gathered = self.database.gather_judgements(selection, add);
+        Ok(self.process.measured(Service::Judge, "read_judgements", gathered).await?)
     }
 
     /// Runs a computation on gathered results.

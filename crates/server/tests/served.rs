@@ -215,6 +215,7 @@ impl Served {
             searches: Some(searches()),
             supervisor: supervisor.clone(),
             database: Some(database.clone()),
+            replicated: None,
             settings: Vec::new(),
             upkeep: Some(UpkeepConfig {
                 policy: Policy::default(),

@@ -9,6 +9,7 @@ mod failover;
 mod labels;
 mod metadata;
 mod names;
+mod replicas;
 mod searching;
 mod statements;
 mod storage_chroma;

@@ -109,6 +109,8 @@ pub(crate) enum Command {
         /// Print one JSON object instead of lines
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        replicas: ReplicaFlags,
     },
     /// Maintains tables while they are in use, as `serve` does: dead rows, indexes and search parameters that no longer
     /// fit, statistics, old job history
@@ -411,6 +413,15 @@ pub(crate) struct ServeArguments {
     /// Set by `demo --serve`.
     #[arg(skip)]
     pub(crate) makes_demo: bool,
+    #[command(flatten)]
+    pub(crate) replicas: ReplicaFlags,
+}
+
+/// The replicas of the database.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ReplicaFlags {
+    #[arg(long, value_name = "URLS")]
+    pub(crate) database_replica_urls: Option<String>,
 }
 
 /// What one process serves.

@@ -91,7 +91,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Dump(arguments) => dump::run(configuration, arguments).await,
         Command::Search(arguments) => search::run(configuration, &arguments).await,
         Command::Index(command) => index::run(configuration, command).await,
-        Command::Doctor { json } => doctor::run(configuration, json).await,
+        Command::Doctor { json, replicas } => doctor::run(configuration, json, &replicas).await,
         Command::Health(arguments) => health::run(configuration, &arguments).await,
         Command::Backup(arguments) => backup::run(configuration, &arguments).await,
         Command::Db(command) => db::run(configuration, command).await,

@@ -59,6 +59,12 @@ table! {
         DATABASE_URL: Optional<String> =
             variable(TEXT, "PostgreSQL database to use: `postgresql://user:password@host:5432/database`.")
                 .flag("--database-url").mask(Mask::DatabaseUrl).otherwise("the embedded PostgreSQL").checked();
+        DATABASE_REPLICA_URLS: Optional<String> =
+            variable(TEXT, "URLs of the database's standbys, separated by commas, which answer the reads of `serve`.")
+                .flag("--database-replica-urls").mask(Mask::DatabaseUrls).checked();
+        /// Long enough for a burst of writes, and short enough that clients of other processes see what was written.
+        DATABASE_REPLICA_MAX_LAG_SECONDS: Variable<Duration> =
+            variable(POSITIVE_SECONDS, "Seconds by which a standby may be behind and still answer reads.").or("10");
         /// With fewer than four, maintenance would wait for a connection that it uses itself.
         PANOPTICON_DATABASE_CONNECTIONS: Variable<u32> =
             variable(CONNECTIONS, "Connections of `serve` and `judge run`, at least 4, one of which is reserved for \

@@ -49,9 +49,11 @@ pub(super) enum Mask {
     Nothing,
     /// Passwords in a database URL.
     DatabaseUrl,
+    /// The same for each URL of a list.
+    DatabaseUrls,
     /// Possible secrets in a URL; a path is shown.
     UrlOrPath,
-    /// The same for each URL of a list.
+    /// The same for each URL or path of a list.
     UrlList,
     /// All of it.
     All,
@@ -214,6 +216,7 @@ impl Row {
         match self.mask {
             Mask::Nothing => value.to_owned(),
             Mask::DatabaseUrl => masking::database_url(value),
+            Mask::DatabaseUrls => masking::database_urls(value),
             Mask::UrlOrPath => masking::url_or_path(value),
             Mask::UrlList => value.split(',').map(masking::url_or_path).collect::<Vec<_>>().join(","),
             Mask::All => masking::MASK.to_owned(),

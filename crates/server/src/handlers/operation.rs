@@ -12,7 +12,10 @@ use futures_util::future::join_all;
 use records::error_chain;
 use schemars::JsonSchema;
 use serde::Serialize;
-use store::{postgres::collection_records::Collections, storage::Storage};
+use store::{
+    postgres::{ServerState, collection_records::Collections},
+    storage::Storage,
+};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
@@ -90,6 +93,29 @@ pub(crate) struct Ready {
     background: Option<Vec<BackgroundTask>>,
     /// Problems of searches, which do not affect readiness; only for clients with the key.
     alerts: Option<Vec<SearchProblem>>,
+    /// The primary and its replicas, if there are any. A replica does not affect readiness, since the primary answers in its
+    /// place; only for clients with the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<Vec<DatabaseServer>>,
+}
+
+/// A server that answers statements.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DatabaseServer {
+    /// Host, port and database.
+    address: String,
+    /// `primary` or `replica`.
+    role: &'static str,
+    /// Whether it answers reads.
+    up: bool,
+    /// Why it answers none.
+    reason: Option<String>,
+    /// How far it is behind the primary, in bytes of the log.
+    lag_bytes: Option<u64>,
+    /// The same in seconds.
+    lag_seconds: Option<u64>,
+    /// Its share of the reads that this process has made.
+    share_of_reads: Option<f64>,
 }
 
 /// A background task, which is restarted when it panics.
@@ -145,7 +171,23 @@ pub(crate) async fn ready(
     }
     let background = shows_details.then(|| background.into_iter().map(BackgroundTask::from).collect());
     let alerts = shows_details.then(|| search_problems(&operated.process));
-    Ok(Answer::new(Ready { checks, background, alerts }, "ready"))
+    let servers = operated.process.replicated.as_ref().filter(|_| shows_details);
+    let servers = servers.map(|database| database_servers(database.read_servers()));
+    Ok(Answer::new(Ready { checks, background, alerts, servers }, "ready"))
+}
+
+fn database_servers(servers: Vec<ServerState>) -> Vec<DatabaseServer> {
+    let all: u64 = servers.iter().map(|server| server.reads).sum();
+    let shown = |server: ServerState| DatabaseServer {
+        role: server.role(),
+        address: server.address,
+        up: server.problem.is_none(),
+        reason: server.problem,
+        lag_bytes: server.lag.map(|lag| lag.bytes),
+        lag_seconds: server.lag.map(|lag| lag.time.as_secs()),
+        share_of_reads: (all > 0).then(|| server.reads as f64 / all as f64),
+    };
+    servers.into_iter().map(shown).collect()
 }
 
 impl From<NamedTask> for BackgroundTask {

@@ -1,11 +1,12 @@
 //! The layers of every route, from the outside in: route class; request id, span, metrics and error body; CORS; the
 //! origin check, if no key is set; the key; reading the body; the limit of concurrent requests; the time limit;
-//! separate threads for large bodies; and catching panics.
+//! separate threads for large bodies; what reads on replicas must see; and catching panics.
 
 mod key;
 mod limits;
 mod observe;
 mod origin_check;
+mod replicas;
 mod slash;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{answer::ApiError, process::Process, route_class::ClassOf};
 
 pub(crate) use key::has_key;
 pub(crate) use origin_check::remove_origin;
+pub(crate) use replicas::LSN;
 pub(crate) use slash::without_slash;
 
 /// How the bodies of requests are handled.
@@ -42,6 +44,9 @@ pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process:
         .fallback(no_route)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(panicked));
+    if process.replicated.is_some() {
+        router = router.layer(from_fn_with_state(process.clone(), replicas::after_writes));
+    }
     if bodies == Bodies::Read {
         router = router.layer(from_fn_with_state(process.clone(), limits::on_large_workers));
     }
@@ -82,6 +87,7 @@ fn cors(process: &Process) -> CorsLayer {
         name("x-request-id"),
         name("idempotency-key"),
         name("traceparent"),
+        replicas::LSN,
     ];
     let shown = [
         header::RETRY_AFTER,
@@ -89,6 +95,7 @@ fn cors(process: &Process) -> CorsLayer {
         name("idempotency-replayed"),
         name("x-panopticon-ignored-fields"),
         name("x-panopticon-registered-models"),
+        replicas::LSN,
     ];
     CorsLayer::new()
         .allow_origin(process.config.cors_origins.0.clone())

@@ -14,17 +14,22 @@ use std::{
 };
 
 use records::lock::Mutex;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _, pool::PoolConnection, postgres::PgPoolOptions};
+use sqlx::{
+    PgConnection, PgPool, Postgres, Row as _,
+    pool::PoolConnection,
+    postgres::{PgPoolOptions, PgRow},
+};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{
     connection_fault::NoServer,
+    lsn::{Known, Lsn},
     servers::{Found, Place, Servers},
     shares::Permit,
     sql::{
         Sql,
-        transaction::{echo, roll_back_and_echo},
+        transaction::{COMMIT_AND_LOCATE, echo, roll_back_and_echo},
     },
 };
 
@@ -67,7 +72,11 @@ enum Cleanup {
 
 /// A transaction, which is rolled back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Transaction(Checkout);
+pub(crate) struct Transaction {
+    checkout: Checkout,
+    /// What notes the position after its commit.
+    known: Option<Arc<Known>>,
+}
 
 impl Pool {
     /// Connects when a connection is requested.
@@ -127,11 +136,20 @@ impl Pool {
 
     /// Begins a transaction by the statements `begin`.
     pub(super) async fn begin(&self, permit: Option<Permit>, begin: Sql) -> sqlx::Result<Transaction> {
+        Ok(self.begin_with_answer(permit, begin).await?.0)
+    }
+
+    /// The same, with the rows that the statements return.
+    pub(super) async fn begin_with_answer(
+        &self,
+        permit: Option<Permit>,
+        begin: Sql,
+    ) -> sqlx::Result<(Transaction, Vec<PgRow>)> {
         let mut checkout = self.acquire(permit).await?;
         checkout.cleanup = Cleanup::Transaction;
-        let mut transaction = Transaction(checkout);
-        sqlx::raw_sql(begin).execute(&mut *transaction).await?;
-        Ok(transaction)
+        let mut transaction = Transaction { checkout, known: None };
+        let rows = sqlx::raw_sql(begin).fetch_all(&mut *transaction).await?;
+        Ok((transaction, rows))
     }
 
     /// A connection that is detached from the pool and closed when it is dropped.
@@ -174,8 +192,28 @@ impl Checkout {
 }
 
 impl Transaction {
-    pub(crate) async fn commit(self) -> sqlx::Result<()> {
-        self.end("commit").await
+    /// Has the commit note the position after it in `known`.
+    #[must_use]
+    pub(super) fn noted_by(self, known: Option<Arc<Known>>) -> Self {
+        Self { known, ..self }
+    }
+
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        match self.known.take() {
+            None => self.end("commit").await,
+            // Boxed, since it is part of large futures.
+            Some(known) => Box::pin(self.commit_and_note(known)).await,
+        }
+    }
+
+    async fn commit_and_note(mut self, known: Arc<Known>) -> sqlx::Result<()> {
+        let rows = sqlx::raw_sql(COMMIT_AND_LOCATE).fetch_all(&mut *self).await?;
+        self.checkout.settle();
+        let position = rows.first().map(|row| row.try_get::<Option<i64>, _>(0)).transpose()?.flatten();
+        if let Some(position) = position {
+            known.note(Lsn::at(position));
+        }
+        Ok(())
     }
 
     pub(crate) async fn rollback(self) -> sqlx::Result<()> {
@@ -184,7 +222,7 @@ impl Transaction {
 
     async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
         sqlx::raw_sql(statement).execute(&mut *self).await?;
-        self.0.settle();
+        self.checkout.settle();
         Ok(())
     }
 }
@@ -193,13 +231,13 @@ impl Deref for Transaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.0.connection.as_ref().expect("it is there until it is dropped")
+        self.checkout.connection.as_ref().expect("it is there until it is dropped")
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.connection.as_mut().expect("it is there until it is dropped")
+        self.checkout.connection.as_mut().expect("it is there until it is dropped")
     }
 }
 

@@ -1,30 +1,28 @@
 //! Connections: parsing the URL, opening a pool, and showing its address without the password.
 
-use std::{
-    future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{future::try_join_all, stream::BoxStream};
+use futures_util::future::try_join_all;
 use log::LevelFilter;
 use records::{Service, lock::RwLock};
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection,
-    postgres::{PgPoolOptions, PgRow},
-};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgPoolOptions};
 
 use super::{
-    bounded::{AnswerSize, of_weight, too_large, within_answer},
+    bounded::AnswerSize,
     checkout::{Pool, Transaction},
     failure::Failing,
     growth::Growth,
-    hot_connections::{HotConnections, TRUSTED_IDLE},
+    hot_connections::{HotConnections, pool_of},
+    lsn::Known,
+    replicas::Replicas,
     search_watch::SearchWatch,
     servers::{ServerRole, Servers},
     session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
-    sql::{self, transaction::StatementLimits},
+    sql::{
+        self,
+        transaction::{ReadOn, StatementLimits},
+    },
     unnamed::on,
     url::DatabaseUrl,
 };
@@ -41,9 +39,6 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long checks reuse a connection.
 const CHECKS_FOR: Duration = Duration::from_secs(30);
-
-/// From this number of connections on, one may be reserved for searches.
-const CONNECTIONS_PER_HOT_ONE: u32 = 3;
 
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
@@ -87,14 +82,20 @@ impl Default for DatabaseOptions {
 /// A PostgreSQL database that responds.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: Pool,
-    hot_connections: Arc<HotConnections>,
+    pub(super) pool: Pool,
+    pub(super) hot_connections: Arc<HotConnections>,
     /// The connection that is reserved for checks.
-    checks: Pool,
+    pub(super) checks: Pool,
+    /// The servers that answer reads, if there are any.
+    pub(super) replicas: Option<Arc<Replicas>>,
+    /// Whether they answer those of this handle.
+    pub(super) reads_on: ReadOn,
     shares: Arc<Shares>,
     /// The share of the service whose operations this is for; `None` for those of no service.
     share: Option<Share>,
-    limits: StatementLimits,
+    /// That service.
+    pub(super) service: Option<Service>,
+    pub(super) limits: StatementLimits,
     acquire_timeout: Duration,
     /// The statement time-out of a read-only handle; `None` for others.
     looking: Option<Duration>,
@@ -106,6 +107,22 @@ pub struct Database {
     growth: Arc<Growth>,
     /// Shared by all handles; updated when the schema is prepared.
     session: Arc<RwLock<Session>>,
+}
+
+/// The servers of `url`, none of which is used yet.
+pub(super) fn servers_of(url: &str, limits: &DatabaseOptions) -> Result<Arc<Servers>, Error> {
+    let mut connecting =
+        DatabaseUrl::parse(url).and_then(|url| url.connecting()).map_err(|source| Error::Url { source })?;
+    for options in &mut connecting.servers {
+        *options = options
+            .clone()
+            .application_name(&limits.application_name)
+            // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
+            .extra_float_digits(None)
+            // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.
+            .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
+    }
+    Ok(Servers::of(connecting, CONNECT_TIMEOUT))
 }
 
 /// Why there is no connection to `address`; never the password, nor a part of it.
@@ -135,19 +152,7 @@ impl Database {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn connect_with(url: &str, limits: &DatabaseOptions) -> Result<Self, Error> {
-        let mut connecting = DatabaseUrl::parse(url)
-            .and_then(|url| url.connecting())
-            .map_err(|source| Error::Url { source })?;
-        for options in &mut connecting.servers {
-            *options = options
-                .clone()
-                .application_name(&limits.application_name)
-                // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
-                .extra_float_digits(None)
-                // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.
-                .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
-        }
-        let servers = Servers::of(connecting, CONNECT_TIMEOUT);
+        let servers = servers_of(url, limits)?;
         let address = servers.address();
         // The pool retries until its time-out and then only reports the time-out; a direct connection reports the
         // cause.
@@ -163,26 +168,7 @@ impl Database {
             looks_for_client: looks_for_client(&mut connection).await,
         };
         connection.close().await.during("close a connection")?;
-        let pinging = Arc::clone(&servers);
-        let pool_options = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, metadata| {
-                let servers = Arc::clone(&pinging);
-                Box::pin(async move {
-                    let made = Instant::now().checked_sub(metadata.age);
-                    let is_current = made.is_some_and(|made| servers.is_current(made));
-                    let is_trusted = metadata.idle_for < TRUSTED_IDLE;
-                    Ok(is_current && (is_trusted || connection.ping().await.is_ok()))
-                })
-            })
-            .after_release(|connection, _| {
-                // A large row or value leaves a buffer of its size behind, which each connection would keep.
-                connection.shrink_buffers();
-                Box::pin(future::ready(Ok(true)))
-            });
-        let pool = Pool::new(pool_options, &servers);
+        let (pool, hot_connections) = pool_of(&servers, max_connections, limits.acquire_timeout);
         let check_options = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(limits.acquire_timeout)
@@ -190,14 +176,14 @@ impl Database {
             // Closed, so that later changes of the role's settings are seen by new sessions.
             .max_lifetime(CHECKS_FOR);
         Ok(Self {
-            hot_connections: Arc::new(HotConnections::new(
-                pool.clone(),
-                max_connections / CONNECTIONS_PER_HOT_ONE,
-            )),
             pool,
+            hot_connections,
             checks: Pool::new(check_options, &servers),
+            replicas: None,
+            reads_on: ReadOn::Primary,
             shares: Arc::new(Shares::new(max_connections, limits.memory)),
             share: None,
+            service: None,
             limits: statement_limits,
             acquire_timeout: limits.acquire_timeout,
             looking: None,
@@ -354,7 +340,7 @@ impl Database {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin().await?.noted_by(self.known());
         let done = work(&mut transaction).await?;
         transaction.commit().await.during("end a transaction")?;
         Ok(done)
@@ -384,18 +370,24 @@ impl Database {
     /// The same database, for operations of `service`: they use its share of the connections.
     #[must_use]
     pub fn of_service(&self, service: Service) -> Self {
-        Self { share: Some(self.shares.of(service)), ..self.clone() }
+        Self { share: Some(self.shares.of(service)), service: Some(service), ..self.clone() }
     }
 
-    /// Begins a transaction of a service, with `settings` that are local to it. Each of its statements ends after the
-    /// time-out, when it has waited too long for a lock, or when the client has disconnected.
-    pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<Transaction> {
+    /// Begins a transaction of a service on the primary, with `settings` that are local to it. Each of its statements ends after
+    /// the time-out, when it has waited too long for a lock, or when the client has disconnected. Later reads of this process
+    /// see what it has written, and what it has seen.
+    pub(crate) async fn begin_write(&self, settings: &[sql::Sql]) -> sqlx::Result<Transaction> {
         let begin = sql::transaction::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
-        self.pool.begin(permit, begin).await
+        Ok(self.pool.begin(permit, begin).await?.noted_by(self.known()))
     }
 
-    /// Does `work` in a transaction of a service and commits it. Errors are reported as failures of `operation`, a
+    /// What notes the positions after commits, if replicas need them.
+    pub(super) fn known(&self) -> Option<Arc<Known>> {
+        self.replicas.as_ref().map(|replicas| replicas.known())
+    }
+
+    /// Does `work` in a transaction of a service on the primary and commits it. Errors are reported as failures of `operation`, a
     /// verb phrase.
     pub(crate) async fn in_service<T>(
         &self,
@@ -416,7 +408,7 @@ impl Database {
         settings: &[sql::Sql],
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let begun = self.begin_service(settings).await;
+        let begun = self.begin_write(settings).await;
         let mut transaction = begun.map_err(failing.to("begin a transaction"))?;
         let done = work(&mut transaction).await?;
         transaction.commit().await.map_err(failing.to("commit a transaction"))?;
@@ -462,62 +454,10 @@ impl Database {
     }
 
     /// A connection of the service's share; the time-out is that of the pool.
-    async fn permit(&self) -> sqlx::Result<Option<Permit>> {
+    pub(super) async fn permit(&self) -> sqlx::Result<Option<Permit>> {
         let Some(share) = &self.share else { return Ok(None) };
         let permit = tokio::time::timeout(self.acquire_timeout, share.acquire()).await;
         permit.map(Some).map_err(|_| sqlx::Error::PoolTimedOut)
-    }
-
-    /// The rows of `statement`, whose values are all numbers, in such a transaction.
-    ///
-    /// # Errors
-    /// As for [`fetch_answer`](super::bounded::fetch_answer).
-    pub(crate) async fn fetch_at_once(
-        &self,
-        settings: &[sql::Sql],
-        statement: &sql::statement::Statement,
-        size: AnswerSize,
-    ) -> sqlx::Result<Vec<PgRow>> {
-        let most_bytes = size.most_bytes();
-        let rows = self.send_at_once(settings, statement.within(most_bytes), size).await?;
-        match of_weight(rows, most_bytes) {
-            Ok(rows) => Ok(rows),
-            Err(1) if size == AnswerSize::Large => {
-                self.send_at_once(settings, statement.within(usize::MAX), size).await
-            }
-            Err(_) => Err(too_large(most_bytes)),
-        }
-    }
-
-    /// What `read` makes of the rows of `statements`, which are one message. `failing` converts errors of the connection.
-    pub(crate) async fn read_at_once<T, E>(
-        &self,
-        settings: &[sql::Sql],
-        statements: Vec<sql::statement::Statement>,
-        failing: impl Fn(sqlx::Error) -> E,
-        read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let message =
-            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statements);
-        let permit = self.permit().await.map_err(&failing)?;
-        let mut connection = self.hot_connections.acquire(permit).await.map_err(failing)?;
-        let done = read(sqlx::raw_sql(message).fetch(connection.connection())).await?;
-        self.hot_connections.put(connection);
-        Ok(done)
-    }
-
-    async fn send_at_once(
-        &self,
-        settings: &[sql::Sql],
-        statement: sql::statement::Statement,
-        size: AnswerSize,
-    ) -> sqlx::Result<Vec<PgRow>> {
-        let statements =
-            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), [statement]);
-        let mut connection = self.hot_connections.acquire(self.permit().await?).await?;
-        let rows = within_answer(sqlx::raw_sql(statements).fetch(connection.connection()), size).await?;
-        self.hot_connections.put(connection);
-        Ok(rows)
     }
 
     /// Creates the empty database `name` on the same server; an existing one is dropped first.
@@ -534,6 +474,9 @@ impl Database {
 
     /// Closes all connections cleanly; after a drop, the server would have to notice.
     pub async fn close(self) {
+        if let Some(replicas) = &self.replicas {
+            replicas.close().await;
+        }
         self.checks.close().await;
         self.hot_connections.close().await;
     }

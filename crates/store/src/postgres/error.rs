@@ -306,6 +306,12 @@ pub enum Error {
         /// The server's error, which names the constraint.
         source: sqlx::Error,
     },
+    /// A server that was named as a replica is none of this database.
+    #[error(transparent)]
+    Replica {
+        /// Which one, and why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A replayed search failed.
     #[error("failed to replay a search of table `{table}`")]
     Replay {

@@ -4,21 +4,26 @@
 //! makes a search of one millisecond a fifth slower, on a server process with cold caches.
 
 use std::{
+    future,
     sync::{Arc, MutexGuard, Weak},
     time::{Duration, Instant},
 };
 
 use records::lock::Mutex;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection, postgres::PgPoolOptions};
 
 use super::{
     checkout::{Checkout, Pool},
+    servers::Servers,
     shares::Permit,
 };
 
 /// A connection that was idle for longer is pinged before it is used. Under load the ping would cost each operation a
 /// round trip.
-pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// From this number of connections on, one may be reserved for searches.
+const CONNECTIONS_PER_HOT_ONE: u32 = 3;
 
 /// After this time a connection is returned to the pool, which applies its own limits, such as the maximum age.
 const MAX_KEPT: Duration = Duration::from_secs(60);
@@ -48,8 +53,38 @@ pub(super) struct HotConnection {
     used: Instant,
 }
 
+/// A pool of up to `max_connections` to the one of `servers` that is used, and its connections that are reused without it.
+pub(super) fn pool_of(
+    servers: &Arc<Servers>,
+    max_connections: u32,
+    acquire_timeout: Duration,
+) -> (Pool, Arc<HotConnections>) {
+    let pinging = Arc::clone(servers);
+    let options = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(acquire_timeout)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, metadata| {
+            let servers = Arc::clone(&pinging);
+            Box::pin(async move {
+                let made = Instant::now().checked_sub(metadata.age);
+                let is_current = made.is_some_and(|made| servers.is_current(made));
+                let is_trusted = metadata.idle_for < TRUSTED_IDLE;
+                Ok(is_current && (is_trusted || connection.ping().await.is_ok()))
+            })
+        })
+        .after_release(|connection, _| {
+            // A large row or value leaves a buffer of its size behind, which each connection would keep.
+            connection.shrink_buffers();
+            Box::pin(future::ready(Ok(true)))
+        });
+    let pool = Pool::new(options, servers);
+    let hot_connections = HotConnections::new(pool.clone(), max_connections / CONNECTIONS_PER_HOT_ONE);
+    (pool, Arc::new(hot_connections))
+}
+
 impl HotConnections {
-    pub(super) fn new(pool: Pool, capacity: u32) -> Self {
+    fn new(pool: Pool, capacity: u32) -> Self {
         Self { pool, idle: Mutex::default(), capacity: capacity as usize }
     }
 

@@ -25,12 +25,15 @@ pub mod job_history;
 pub mod jobs;
 mod labels;
 mod lock;
+mod lsn;
 pub mod maintenance;
 mod models;
 pub mod nearest;
 mod odd_values;
 mod own_tables;
+mod reads;
 mod relations;
+mod replicas;
 mod result_selection;
 pub mod runs;
 pub mod scan;
@@ -70,9 +73,11 @@ pub use labels::{
     StoredLabel, item as label_item,
 };
 pub use lock::AdvisoryLock;
+pub use lsn::{InvalidLsn, Lsn, reading_after};
 pub use models::{RegisteredModel, Registration};
 pub use odd_values::OddValues;
 pub use own_tables::is_own_relation;
+pub use replicas::{Lag, ServerState, StandbySettings, split_database_urls};
 pub use result_selection::{
     InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus, ResultWinner, UnknownStatus,
 };

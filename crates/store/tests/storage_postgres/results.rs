@@ -154,13 +154,12 @@ async fn results_are_selected_by_their_metadata() {
     assert_eq!(by_metadata(json!({"model_id": "model 2"})).await, Vec::<String>::new(), "a column is no key");
     assert_eq!(by_metadata(json!({"mode": {"$ne": "pairwise"}})).await.len(), 8);
 
-    let mut seen = Vec::new();
-    let note = |judgement: StoredJudgement<'_>| {
+    let note = |seen: &mut Vec<_>, judgement: StoredJudgement<'_>| {
         let winner = judgement.comparison.and_then(|comparison| comparison.winner);
         let of_run = judgement.run_id == Some(&run.to_string());
         seen.push((judgement.judge_model.map(str::to_owned), judgement.status, of_run, winner));
     };
-    database.visit_judgements(&any(), note).await.expect("they read");
+    let mut seen = database.gather_judgements(&any(), note).await.expect("they read");
     seen.sort_by_key(|(judge, ..)| judge.clone());
     assert_eq!(seen.len(), 10);
     assert_eq!(seen[0], (Some("judge 0".into()), ResultStatus::Scored, true, None));

@@ -36,10 +36,13 @@ pub type Embed = Arc<
 pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Examination, ExamineError> {
     let database = &database.read_only(STATEMENT_TIMEOUT);
     let server = database.server_facts().await?;
+    let mut replicas = database.read_servers();
+    replicas.retain(|server| server.is_replica);
     if server.session.is_unreadable() {
         // No statement on our tables would work.
         return Ok(Examination {
             server,
+            replicas,
             tables: Vec::new(),
             absent: Vec::new(),
             collections: Ok(()),
@@ -75,7 +78,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     let results = seen(database.odd_results(1.0).await)?;
     let times = seen(database.odd_bookkeeping().await)?;
     let hidden = database.tables_with_hidden_rows().await?;
-    Ok(Examination { server, tables, absent, collections, results, times, hidden })
+    Ok(Examination { server, replicas, tables, absent, collections, results, times, hidden })
 }
 
 /// An examination failed.

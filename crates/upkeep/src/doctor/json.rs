@@ -1,17 +1,18 @@
 //! An examination and its findings as JSON.
 
 use serde_json::{Map, Value, json};
-use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
+use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts, ServerState};
 use time::PrimitiveDateTime;
 
 use super::{Examination, Examined, Finding, NotExamined, Remedy, TableExamination};
 use crate::json::observation_to_json;
 
-/// An object with `server`, `tables`, `absent_tables` and `findings`. A part that was not examined is an object with
+/// An object with `server`, `replicas`, `tables`, `absent_tables` and `findings`. A part that was not examined is an object with
 /// the reason under `unseen`.
 pub fn to_json(examination: &Examination, findings: &[Finding]) -> Value {
     json!({
         "server": server_to_json(&examination.server),
+        "replicas": examination.replicas.iter().map(replica_to_json).collect::<Vec<_>>(),
         "tables": examination.tables.iter().map(table_to_json).collect::<Vec<_>>(),
         "absent_tables": examination.absent,
         "findings": findings.iter().map(finding_to_json).collect::<Vec<_>>(),
@@ -52,6 +53,18 @@ fn server_to_json(server: &ServerFacts) -> Value {
         "is_standby": server.is_standby,
         "sees_sessions": server.sees_sessions,
         "oldest_transaction": server.oldest_transaction,
+    })
+}
+
+fn replica_to_json(replica: &ServerState) -> Value {
+    let settings = replica.settings.as_ref();
+    json!({
+        "address": replica.address,
+        "problem": replica.problem,
+        "lag_bytes": replica.lag.map(|lag| lag.bytes),
+        "lag_seconds": replica.lag.map(|lag| lag.time.as_secs()),
+        "hot_standby_feedback": settings.map(|settings| settings.hot_standby_feedback),
+        "max_standby_streaming_delay": settings.map(|settings| &settings.max_standby_streaming_delay),
     })
 }
 

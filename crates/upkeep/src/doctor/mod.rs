@@ -11,7 +11,8 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 use store::postgres::{
-    EmbeddingHealth, LastSearches, OddValues, ServerFacts, Table, TableFacts, vector_index::Observation,
+    EmbeddingHealth, LastSearches, OddValues, ServerFacts, ServerState, Table, TableFacts,
+    vector_index::Observation,
 };
 
 pub use diagnose::diagnose;
@@ -23,6 +24,8 @@ pub use json::to_json;
 pub struct Examination {
     /// The server.
     pub server: ServerFacts,
+    /// The replicas that answer reads.
+    pub replicas: Vec<ServerState>,
     /// The existing tables with vectors, by name.
     pub tables: Vec<TableExamination>,
     /// Missing tables of services, by name.

@@ -5,10 +5,12 @@ mod text;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use store::postgres::DatabaseOptions;
 use upkeep::doctor::{Embed, ServerOrigin, Severity, diagnose, examine, to_json};
 
 use super::search::open_present_model;
 use crate::{
+    arguments::ReplicaFlags,
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
@@ -17,7 +19,11 @@ use crate::{
     settings::table::DATABASE_URL,
 };
 
-pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    configuration: &Configuration,
+    as_json: bool,
+    replicas: &ReplicaFlags,
+) -> Result<ExitCode, Failure> {
     let policy = configuration.index_policy()?;
     if configuration.text(&DATABASE_URL)?.is_none() && !has_embedded_cluster(configuration)? {
         return Err(Failure::usage(anyhow!(
@@ -28,6 +34,7 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
         .await?
         .map(|model| -> Embed { Arc::new(move |texts: &[&str]| Ok(model.embed(texts)?)) });
     let connection = Connection::open_as_it_is(configuration).await?;
+    let connection = connection.with_replicas(configuration, replicas, &DatabaseOptions::default()).await?;
     let origin = match connection.server() {
         Some(_) => ServerOrigin::Embedded,
         None => ServerOrigin::External,

@@ -1,6 +1,6 @@
 //! The report as text: the server, each table, and the findings.
 
-use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
+use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts, ServerState};
 use time::PrimitiveDateTime;
 use upkeep::doctor::{
     Examination, Examined, Finding, IndexScanResult, MeasuredSearches, Remedy, Severity, TableExamination,
@@ -19,6 +19,7 @@ const SHOWN_SETTINGS: [&str; 3] = ["shared_buffers", "effective_cache_size", "ma
 /// The report in lines of at most `width` columns, except for longer words.
 pub(super) fn screen(examination: &Examination, findings: &[Finding], width: usize) -> String {
     let mut lines = server(&examination.server, width);
+    lines.extend(examination.replicas.iter().flat_map(|one| replica(one, width)));
     for table in &examination.tables {
         lines.push(String::new());
         lines.extend(of_table(table, width));
@@ -64,6 +65,20 @@ fn server(server: &ServerFacts, width: usize) -> Vec<String> {
         lines.extend(wrap(&format!("other extensions: {}", names.join(", ")), width, "  ", "    "));
     }
     lines
+}
+
+fn replica(replica: &ServerState, width: usize) -> Vec<String> {
+    let state = match (&replica.problem, replica.lag) {
+        (Some(_), _) => "answers no reads".to_owned(),
+        (None, Some(lag)) => format!("{} s ({}) behind", lag.time.as_secs(), size_text(lag.bytes)),
+        (None, None) => "answers reads".to_owned(),
+    };
+    let settings = replica.settings.as_ref().map_or_else(String::new, |settings| {
+        let feedback = if settings.hot_standby_feedback { "on" } else { "off" };
+        let delay = &settings.max_standby_streaming_delay;
+        format!("; hot_standby_feedback {feedback}, max_standby_streaming_delay {delay}")
+    });
+    wrap(&visible(&format!("replica {}: {state}{settings}", replica.address)), width, "  ", "    ")
 }
 
 fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {

@@ -60,17 +60,16 @@ async fn compare(database: &Database, arguments: AgreementArguments) -> Result<C
     let (scores, winners) = stored_labels(stored);
     let queries = scores.iter().map(|label| &label.query);
     let wanted: HashSet<&String> = queries.chain(winners.iter().map(|label| &label.query)).collect();
-    let mut gathering = Gathering::default();
     let selection =
         ResultSelection { evaluation_prompt_id: metric, judge_model: judge, ..ResultSelection::default() };
-    let add = |stored: StoredJudgement<'_>| {
+    let add = |gathering: &mut Gathering, stored: StoredJudgement<'_>| {
         for key in query_keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
             if wanted.contains(&key) {
                 gathering.add(&stored_judgement(&stored, &key));
             }
         }
     };
-    database.visit_judgements(&selection, add).await?;
+    let gathering = database.gather_judgements(&selection, add).await?;
     let judgements = gathering.finish();
     Ok(Compared {
         labels: scores.len() + winners.len(),

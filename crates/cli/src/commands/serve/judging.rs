@@ -59,7 +59,7 @@ pub(super) fn judging(
     observer: &Observer,
 ) -> Result<Option<Judging>, Failure> {
     let Some(database) = storages.results() else { return Ok(None) };
-    let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
+    let outputs = storages.current(Service::Judge).expect("the judge has a storage").clone();
     let tls = tls_of_certificates().map_err(Failure::usage)?.map(Arc::new);
     let config = JudgeConfig {
         queries: source(configuration, storages, observer, Service::Query)?,
@@ -118,8 +118,8 @@ fn source(
     observer: &Observer,
     service: Service,
 ) -> Result<Arc<dyn RecordSource>, Failure> {
-    if let Some(storage) = storages.of(&[service]).into_iter().next() {
-        return Ok(Arc::new(StoredRecords::new(storage, observer.clone())));
+    if let Some(storage) = storages.current(service) {
+        return Ok(Arc::new(StoredRecords::new(storage.clone(), observer.clone())));
     }
     let upstream = upstream(configuration, service).map_err(Failure::usage)?;
     Ok(Arc::new(RemoteService {

@@ -36,7 +36,7 @@ use self::{
     maintenance::Maintainer,
     monitor::SearchMonitor,
     settings::{Role, Settings},
-    storages::Opened,
+    storages::{Opened, Replicas},
 };
 use super::{config, demo, search::open_model, warn_of_remarks};
 use crate::{
@@ -211,7 +211,8 @@ struct Serving {
 impl Serving {
     /// Opens storages, model and listeners, and starts to serve.
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
-        let Settings { server: config, addresses, upstreams, .. } = &settings;
+        let Settings { server: config, addresses, upstreams, replicas, .. } = &settings;
+        let replicas = Replicas::Configured(replicas);
         let served = settings.services();
         let shown: Vec<ShownSetting> = configuration
             .settings()
@@ -224,10 +225,14 @@ impl Serving {
             .collect();
         let (mut search_monitor, supervisor) = (None, Supervisor::default());
         let (process, storages, model, runs) = if settings.has(Role::Chroma) {
-            let storages = Opened::open_collections(configuration, &supervisor).await?;
-            let pool = storages.database.as_ref().map(pool_probe);
-            let mut probes =
-                Probes { pool, settings: shown, supervisor: supervisor.clone(), ..Probes::default() };
+            let storages = Opened::open_collections(configuration, replicas, &supervisor).await?;
+            let mut probes = Probes {
+                pool: storages.database.as_ref().map(pool_probe),
+                replicated: storages.replicated(),
+                settings: shown,
+                supervisor: supervisor.clone(),
+                ..Probes::default()
+            };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
             {
@@ -240,7 +245,7 @@ impl Serving {
         } else {
             let opened = with_sources(configuration, &served)?;
             let (storages, model) = tokio::try_join!(
-                Opened::open(configuration, &opened, &supervisor),
+                Opened::open(configuration, &opened, replicas, &supervisor),
                 embedding_model(configuration)
             )?;
             let embedding = model.clone();
@@ -251,6 +256,7 @@ impl Serving {
                 searches: None,
                 supervisor: supervisor.clone(),
                 database: storages.database.clone(),
+                replicated: storages.replicated(),
                 settings: shown,
                 upkeep: Some(UpkeepConfig {
                     policy: configuration.index_policy()?,
@@ -383,8 +389,10 @@ impl OpenRuns {
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
         let opened = with_sources(configuration, &[Service::Judge])?;
         let supervisor = Supervisor::default();
-        let (storages, model) =
-            tokio::try_join!(Opened::open(configuration, &opened, &supervisor), open_model(configuration))?;
+        let (storages, model) = tokio::try_join!(
+            Opened::open(configuration, &opened, Replicas::Unused, &supervisor),
+            open_model(configuration)
+        )?;
         let embedder = Arc::new(embedder(&Arc::new(model))?);
         match runs(configuration, &storages, &embedder, &Observer::default())? {
             Some(runs) => Ok(Self { runs, storages }),

@@ -11,7 +11,7 @@ use store::memory::MemoryLimit;
 use url::Url;
 
 use crate::{
-    arguments::{ServeArguments, Served},
+    arguments::{ReplicaFlags, ServeArguments, Served},
     configuration::Configuration,
     settings::{
         Optional, Variable,
@@ -42,6 +42,8 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
     /// Whether clients of Chroma's API may delete everything.
     pub(super) reset: Reset,
+    /// The servers that answer reads.
+    pub(super) replicas: ReplicaFlags,
 }
 
 /// What an address serves.
@@ -146,7 +148,8 @@ impl Settings {
         };
         let grace = configuration.get(&PANOPTICON_SHUTDOWN_SECONDS)?;
         let reset = if configuration.get(&ALLOW_RESET)? { Reset::Allowed } else { Reset::Refused };
-        Ok(Self { server, addresses, upstreams, chroma, grace, reset })
+        let replicas = arguments.replicas.clone();
+        Ok(Self { server, addresses, upstreams, chroma, grace, reset, replicas })
     }
 
     /// Whether an address serves `role`.

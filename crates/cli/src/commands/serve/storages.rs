@@ -10,13 +10,14 @@ use store::{
     StorageConfig,
     chroma::ServerOptions,
     open_storage,
-    postgres::{Access, Database, DatabaseOptions, Table},
+    postgres::{Access, Database, DatabaseOptions, PostgresStorage, Table},
     storage::{Storage, StorageKind},
 };
 use upkeep::doctor::ServerOrigin;
 
 use super::{embedded::Watched, monitor, settings::MEMORY_LIMIT};
 use crate::{
+    arguments::ReplicaFlags,
     configuration::Configuration,
     connection::Connection,
     exit::Failure,
@@ -31,9 +32,21 @@ use crate::{
 /// Long enough for a statement that is nearly done; a hanging connection is not waited for.
 const CLOSING: Duration = Duration::from_secs(3);
 
+/// Whether reads are done on replicas.
+#[derive(Clone, Copy)]
+pub(super) enum Replicas<'a> {
+    /// All are done on the primary.
+    Unused,
+    /// They are done on those that the flags, or else the settings, name.
+    Configured(&'a ReplicaFlags),
+}
+
 /// Storages that are reachable and compatible.
+#[derive(Default)]
 pub(super) struct Opened {
     storages: Vec<Arc<dyn Storage>>,
+    /// The same, read on the primary alone.
+    current: Vec<Arc<dyn Storage>>,
     /// `None` if neither records nor results are in PostgreSQL.
     pub(super) database: Option<Database>,
     embedded: Option<Watched>,
@@ -46,10 +59,11 @@ impl Opened {
     pub(super) async fn open(
         configuration: &Configuration,
         services: &[Service],
+        replicas: Replicas<'_>,
         supervisor: &Supervisor,
     ) -> Result<Self, Failure> {
-        let mut opened = Self { storages: Vec::new(), database: None, embedded: None, chromas: Vec::new() };
-        match opened.open_all(configuration, services, supervisor).await {
+        let mut opened = Self::default();
+        match opened.open_all(configuration, services, replicas, supervisor).await {
             Ok(()) => Ok(opened),
             Err(failure) => {
                 opened.close().await?;
@@ -61,10 +75,11 @@ impl Opened {
     /// Opens the database for Chroma's API, and upgrades its schema.
     pub(super) async fn open_collections(
         configuration: &Configuration,
+        replicas: Replicas<'_>,
         supervisor: &Supervisor,
     ) -> Result<Self, Failure> {
-        let mut opened = Self { storages: Vec::new(), database: None, embedded: None, chromas: Vec::new() };
-        match opened.open_database(configuration, supervisor).await {
+        let mut opened = Self::default();
+        match opened.open_database(configuration, replicas, supervisor).await {
             Ok(database) => {
                 opened.database = Some(database);
                 Ok(opened)
@@ -76,22 +91,38 @@ impl Opened {
         }
     }
 
+    /// The database for Chroma's API, with its current schema.
     async fn open_database(
         &mut self,
         configuration: &Configuration,
+        replicas: Replicas<'_>,
+        supervisor: &Supervisor,
+    ) -> Result<Database, Failure> {
+        let database = self.connect(configuration, replicas, supervisor).await?;
+        warn_of_standby(&database);
+        database.prepare_bookkeeping().await?;
+        database.create_default_tenant().await.map_err(anyhow::Error::from)?;
+        database.register_services().await.map_err(anyhow::Error::from)?;
+        Ok(database)
+    }
+
+    async fn connect(
+        &mut self,
+        configuration: &Configuration,
+        replicas: Replicas<'_>,
         supervisor: &Supervisor,
     ) -> Result<Database, Failure> {
         let limits = limits(configuration)?;
         // They are used later: an invalid value should end the command at once.
         configuration.index_policy()?;
         configuration.maintenance()?;
-        let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
-        self.embedded = server.map(|server| Watched::begin(server, supervisor));
-        database.prepare_bookkeeping().await?;
-        database.create_default_tenant().await.map_err(anyhow::Error::from)?;
-        database.register_services().await.map_err(anyhow::Error::from)?;
         let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
-        warn_of_standby(&database);
+        let mut connection = Connection::open_within(configuration, &limits).await?;
+        if let Replicas::Configured(flags) = replicas {
+            connection = connection.with_replicas(configuration, flags, &limits).await?;
+        }
+        let (database, server) = connection.into_parts();
+        self.embedded = server.map(|server| Watched::begin(server, supervisor));
         Ok(database.watched_by(Arc::new(watch)))
     }
 
@@ -99,6 +130,7 @@ impl Opened {
         &mut self,
         configuration: &Configuration,
         services: &[Service],
+        replicas: Replicas<'_>,
         supervisor: &Supervisor,
     ) -> Result<(), Failure> {
         for service in services {
@@ -112,14 +144,7 @@ impl Opened {
         let needs_database =
             kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
         if needs_database {
-            let limits = limits(configuration)?;
-            // They are used later: an invalid value should end the command at once.
-            configuration.index_policy()?;
-            configuration.maintenance()?;
-            let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
-            self.embedded = server.map(|server| Watched::begin(server, supervisor));
-            let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
-            self.database = Some(database.watched_by(Arc::new(watch)));
+            self.database = Some(self.connect(configuration, replicas, supervisor).await?);
         }
         let own = Arc::new(ManagedChromas::default());
         for (service, kind) in kinds {
@@ -133,6 +158,13 @@ impl Opened {
             };
             let storage = open_storage(service, &config).await?;
             storage.check().await?;
+            let current: Arc<dyn Storage> = match &config {
+                StorageConfig::Postgres(database) if !database.read_servers().is_empty() => {
+                    Arc::new(PostgresStorage::new(database.reading_on_primary(), service))
+                }
+                StorageConfig::Postgres(_) | StorageConfig::Chroma(_) => Arc::clone(&storage),
+            };
+            self.current.push(current);
             self.storages.push(storage);
         }
         if let Some(database) = self.results() {
@@ -154,6 +186,16 @@ impl Opened {
         self.storages.iter().filter(|storage| services.contains(&storage.service())).cloned().collect()
     }
 
+    /// The opened storage of `service`, which reads what any process has written.
+    pub(super) fn current(&self, service: Service) -> Option<&Arc<dyn Storage>> {
+        self.current.iter().find(|storage| storage.service() == service)
+    }
+
+    /// The database, if replicas answer its reads.
+    pub(super) fn replicated(&self) -> Option<Database> {
+        self.database.clone().filter(|database| !database.read_servers().is_empty())
+    }
+
     /// The database with the judge's results, if the judge was opened.
     pub(super) fn results(&self) -> Option<&Database> {
         let is_opened = self.storages.iter().any(|storage| storage.service() == Service::Judge);
@@ -167,8 +209,8 @@ impl Opened {
 
     /// Closes the connections, and releases the servers that this process started.
     pub(super) async fn close(self) -> Result<(), Failure> {
-        let Self { storages, database, embedded, chromas } = self;
-        drop((storages, chromas));
+        let Self { storages, current, database, embedded, chromas } = self;
+        drop((storages, current, chromas));
         if let Some(database) = database
             && tokio::time::timeout(CLOSING, database.close()).await.is_err()
         {

@@ -9,7 +9,7 @@ use time::PrimitiveDateTime;
 use super::record_link;
 use crate::{
     answer::ApiError,
-    console::{Section, filters::link, measured::named, records::record, runs::run_link, text, view::View},
+    console::{Section, filters::link, measured::named, text, view::View},
     process::Process,
 };
 
@@ -57,9 +57,9 @@ fn written<S: Serializer>(time: &Option<PrimitiveDateTime>, serializer: S) -> Re
 pub(super) async fn of_query(process: &Process, id: &str) -> Result<Option<QueryResults>, ApiError> {
     let Some(database) = &process.database else { return Ok(None) };
     let selection = ResultSelection { query_id: Some(id.to_owned()), ..ResultSelection::default() };
-    let mut found = QueryResults::default();
-    let visited = database.visit_judgements(&selection, |judgement| found.add(&judgement));
-    process.measured(Service::Judge, "read_judgements", visited).await?;
+    let add = |found: &mut QueryResults, judgement: StoredJudgement<'_>| found.add(&judgement);
+    let gathered = database.gather_judgements(&selection, add);
+    let mut found = process.measured(Service::Judge, "read_judgements", gathered).await?;
     found.forget_older();
     Ok(Some(found))
 }

@@ -159,7 +159,7 @@ impl Collections {
         &self,
         collection: &Collection,
         (settings, mut all): (&[Sql], Vec<Statement>),
-        read: impl FnMut(&PgRow) -> sqlx::Result<T>,
+        read: impl Fn(&PgRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, CollectionError> {
         if collection.version.is_some() {
             all.insert(0, statements::collection_version(collection.id));
@@ -172,16 +172,16 @@ impl Collections {
                     return Err(CollectionError::NotFound);
                 }
             }
-            self.collect(rows, read).await
+            self.collect(rows, &read).await
         };
-        self.database.read_at_once(settings, all, failing(OPERATION), read).await
+        self.database.read_at_once(settings, &all, failing(OPERATION), read).await
     }
 
     /// What `read` makes of `rows`. Large answers are read in turn.
     async fn collect<T>(
         &self,
         mut rows: BoxStream<'_, sqlx::Result<PgRow>>,
-        mut read: impl FnMut(&PgRow) -> sqlx::Result<T>,
+        read: impl Fn(&PgRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, CollectionError> {
         let (mut found, mut bytes, mut turn) = (Vec::new(), 0, None);
         while let Some(row) = rows.try_next().await.map_err(failing(OPERATION))? {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use records::{DistanceSpace, Embedding};
+use records::{DistanceSpace, Embedding, lock::Mutex};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ use crate::{
         bounded::fetch,
         collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
         search_watch::{FilterClass, SearchNote},
+        shares::Permit,
         sql::{
             collections::{self as statements},
             existing_rows,
@@ -54,6 +55,17 @@ pub struct Neighbours {
     pub scans: Vec<Scan>,
     /// Whether one of the selected ids does not exist.
     pub has_unknown_ids: bool,
+}
+
+/// What a transaction has found.
+struct Found {
+    /// For each vector, keys and distances as pgvector computes them.
+    found: Vec<Vec<(Uuid, f64)>>,
+    scans: Vec<Scan>,
+    /// Each key once.
+    keys: Vec<Uuid>,
+    rows: Vec<(Uuid, CollectionRecord)>,
+    has_unknown_ids: bool,
 }
 
 impl Collections {
@@ -132,46 +144,18 @@ impl Collections {
             true => Some(self.database.begin_large().await.map_err(busy)?),
             false => None,
         };
-        let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
-        let has_unknown_ids = match &wanted.keys {
-            Some(keys) => has_unknown(&mut transaction, table, keys).await?,
-            None => false,
+        // If a replica fails, the search is repeated without the turn.
+        let turn = Mutex::new(turn);
+        let find = async |connection: &mut PgConnection| {
+            self.find_in((connection, table), &wanted, (embeddings, limit), (parts, &turn)).await
         };
-        let index = match wanted.keys {
-            Some(_) => None,
-            None => self.index(&mut transaction, table).await?,
-        };
-        if let Some(index) = &index {
-            let filtering = if wanted.is_filtered(table) { Filtering::Some } else { Filtering::None };
-            for setting in index.settings(filtering, limit) {
-                sqlx::raw_sql(setting).execute(&mut *transaction).await.map_err(failing(OPERATION))?;
-            }
-        }
-        let search = Search { table, wanted: &wanted, limit, index: index.as_deref() };
-        let (mut found, mut scans, mut hits) = (Vec::with_capacity(embeddings.len()), Vec::new(), 0);
-        for embedding in embeddings {
-            let (nearest, scan) = search.nearest(&mut transaction, embedding).await?;
-            scans.push(scan);
-            hits += nearest.len();
-            if hits > MAX_HITS {
-                return Err(CollectionError::TooLarge);
-            }
-            found.push(nearest);
-        }
-        let (mut places, mut keys) = (HashMap::new(), Vec::new());
-        for (key, _) in found.iter().flatten() {
-            if !places.contains_key(key) {
-                places.insert(*key, keys.len());
-                keys.push(*key);
-            }
-        }
-        drop(turn);
-        let rows = self.with_keys(&mut transaction, (table, keys.clone()), parts).await?;
-        transaction.commit().await.map_err(failing(OPERATION))?;
+        let Found { found, scans, keys, rows, has_unknown_ids } =
+            Box::pin(self.database.in_read_with(failing(OPERATION), &[], find)).await?;
+        let hits = found.iter().map(Vec::len).sum::<usize>();
+        let mut places = HashMap::new();
         let mut by_key: HashMap<Uuid, CollectionRecord> = rows.into_iter().collect();
         // A record that was deleted between the two statements is left out.
         let mut records = Vec::with_capacity(keys.len());
-        places.clear();
         for key in keys {
             if let Some(record) = by_key.remove(&key) {
                 places.insert(key, records.len());
@@ -186,6 +170,47 @@ impl Collections {
             hits.into_iter().filter_map(hit).collect()
         };
         Ok(Neighbours { records, nearest: found.into_iter().map(hits).collect(), scans, has_unknown_ids })
+    }
+
+    /// Finds the nearest of each vector and reads their records, in a transaction that changes nothing. `turn` is ended before
+    /// the records are read.
+    async fn find_in(
+        &self,
+        (connection, table): (&mut PgConnection, &Table),
+        wanted: &Wanted,
+        (embeddings, limit): (&[Embedding], u32),
+        (parts, turn): (RecordParts, &Mutex<Option<Permit>>),
+    ) -> Result<Found, CollectionError> {
+        let has_unknown_ids = match &wanted.keys {
+            Some(keys) => has_unknown(connection, table, keys).await?,
+            None => false,
+        };
+        let index = match wanted.keys {
+            Some(_) => None,
+            None => self.index(connection, table).await?,
+        };
+        if let Some(index) = &index {
+            let filtering = if wanted.is_filtered(table) { Filtering::Some } else { Filtering::None };
+            for setting in index.settings(filtering, limit) {
+                sqlx::raw_sql(setting).execute(&mut *connection).await.map_err(failing(OPERATION))?;
+            }
+        }
+        let search = Search { table, wanted, limit, index: index.as_deref() };
+        let (mut found, mut scans, mut hits) = (Vec::with_capacity(embeddings.len()), Vec::new(), 0);
+        for embedding in embeddings {
+            let (nearest, scan) = search.nearest(connection, embedding).await?;
+            scans.push(scan);
+            hits += nearest.len();
+            if hits > MAX_HITS {
+                return Err(CollectionError::TooLarge);
+            }
+            found.push(nearest);
+        }
+        let (mut known, mut keys) = (HashSet::new(), Vec::new());
+        keys.extend(found.iter().flatten().map(|(key, _)| *key).filter(|key| known.insert(*key)));
+        turn.lock().take();
+        let rows = self.with_keys(connection, (table, keys.clone()), parts).await?;
+        Ok(Found { found, scans, keys, rows, has_unknown_ids })
     }
 
     /// The index that searches use, cached for some seconds.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use futures_util::future::try_join;
 use records::Embedding;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
@@ -104,10 +104,8 @@ impl Collections {
         let index = match index {
             Some(index) => index,
             None => {
-                let mut transaction = self.database.begin_service(&[]).await.map_err(failing(OPERATION))?;
-                let index = self.index(&mut transaction, table).await?;
-                transaction.commit().await.map_err(failing(OPERATION))?;
-                index
+                let look = async |connection: &mut PgConnection| self.index(connection, table).await;
+                self.database.in_read_with(failing(OPERATION), &[], look).await?
             }
         };
         let index = index.as_deref();

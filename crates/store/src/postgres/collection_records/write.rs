@@ -104,7 +104,7 @@ impl Collections {
 
     pub(super) async fn begin_writing(&self) -> Result<Transaction, CollectionError> {
         let settings = [statements::wait_for_writers()];
-        self.database.begin_service(&settings).await.map_err(failing(OPERATION))
+        self.database.begin_write(&settings).await.map_err(failing(OPERATION))
     }
 
     /// Waits for other writers of the collection, and returns its table, if it has one.

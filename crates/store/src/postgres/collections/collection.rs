@@ -183,7 +183,7 @@ impl Database {
     /// Creates a collection; `None` if there is one of its name.
     async fn try_create(&self, new: &NewCollection<'_>) -> Result<Option<Collection>, CollectionError> {
         const OPERATION: &str = "create a collection";
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         // Locked, so that the database is not deleted meanwhile.
         let database = sqlx::query_scalar!(
             "select id from chroma_databases where tenant = $1 and name = $2 for key share",
@@ -314,7 +314,7 @@ impl Database {
     ) -> Result<(), CollectionError> {
         const OPERATION: &str = "list collections";
         self.look_for_services(tenant, database).await;
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         let mut rows = sqlx::query_as!(
             Row,
             r#"
@@ -411,7 +411,7 @@ impl Database {
         name: &str,
     ) -> Result<(), CollectionError> {
         const OPERATION: &str = "delete a collection";
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         let deleted = sqlx::query_as!(
             DeletedCollection,
             r#"

@@ -23,7 +23,7 @@ impl Database {
     /// [`CollectionError::Taken`], or when the database fails.
     pub async fn create_collection_database(&self, tenant: &str, name: &str) -> Result<(), CollectionError> {
         const OPERATION: &str = "create a database";
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         // Locked, so that the tenant is not removed meanwhile with the run that had registered it.
         sqlx::query!("select name from chroma_tenants where name = $1 for key share", tenant)
             .fetch_optional(on(&mut transaction))
@@ -97,7 +97,7 @@ impl Database {
     /// [`CollectionError::NoDatabase`], or when the database fails.
     pub async fn delete_collection_database(&self, tenant: &str, name: &str) -> Result<(), CollectionError> {
         const OPERATION: &str = "delete a database";
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         let id = sqlx::query_scalar!(
             "select id from chroma_databases where tenant = $1 and name = $2 for update",
             tenant,
@@ -126,7 +126,7 @@ impl Database {
     /// When the database fails.
     pub async fn reset_collections(&self) -> Result<(), CollectionError> {
         const OPERATION: &str = "delete all collections";
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         // The default database stays, with the collections of the services.
         let ids = sqlx::query_scalar!("select id from chroma_databases for update")
             .fetch_all(on(&mut transaction))

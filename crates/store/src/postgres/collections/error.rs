@@ -5,6 +5,7 @@ use crate::{
         bounded::AnswerTooLarge,
         concise_error::concise,
         failure::{connection_problem, is_invalid_pattern, is_transient},
+        replicas::{Fault, ReadFailure, fault_of},
     },
     storage::unavailability,
 };
@@ -61,6 +62,21 @@ pub enum CollectionError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl ReadFailure for CollectionError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Unavailable { source } | Self::Failed { source, .. } => fault_of(&**source),
+            Self::NotFound
+            | Self::NoDatabase
+            | Self::Taken
+            | Self::Dimension { .. }
+            | Self::Unsupported { .. }
+            | Self::TooLarge
+            | Self::Busy => Fault::Request,
+        }
+    }
 }
 
 /// Turns a statement's error into that of `operation`, a verb phrase.

@@ -236,7 +236,7 @@ impl Database {
     }
 
     async fn register_service(&self, table: &Table) -> Result<(), CollectionError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         if !may_register(&mut transaction, &table.name).await.map_err(failing(OPERATION))? {
             log::warn!("table `{}` is not served to Chroma clients: this role may not change it", table.name);
             return Ok(());

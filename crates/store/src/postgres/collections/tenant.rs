@@ -15,7 +15,7 @@ impl Database {
         if self.rejects_writes() {
             return Ok(());
         }
-        let mut transaction = self.begin_service(&[]).await.map_err(failing(OPERATION))?;
+        let mut transaction = self.begin_write(&[]).await.map_err(failing(OPERATION))?;
         sqlx::query!(
             "insert into chroma_tenants (name, created_at) values ($1, $2) on conflict do nothing",
             DEFAULT_TENANT,

@@ -60,25 +60,27 @@ pub struct StoredComparison<'r> {
 }
 
 impl Database {
-    /// Calls `visit` for each of the selected results, in no particular order, as they arrive.
+    /// What `add` makes of the selected results, each of which it adds, in no particular order, as they arrive. If a replica
+    /// fails meanwhile, it begins again.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn visit_judgements(
+    pub async fn gather_judgements<T: Default>(
         &self,
         selection: &ResultSelection,
-        mut visit: impl FnMut(StoredJudgement<'_>),
-    ) -> Result<(), StorageError> {
+        add: impl Fn(&mut T, StoredJudgement<'_>),
+    ) -> Result<T, StorageError> {
         const OPERATION: &str = "read judgements";
         // It reads every selected row: as much work for PostgreSQL as a large answer.
         let _turn = self.begin_large().await?;
-        self.in_service(FAILING, OPERATION, async |connection| {
-            let mut rows = bound(read_judgements(selection)).fetch(on(connection));
+        self.in_read(FAILING, OPERATION, async |connection| {
+            let (mut rows, mut gathered) =
+                (bound(read_judgements(selection)).fetch(on(connection)), T::default());
             while let Some(row) = rows.try_next().await? {
-                visit(read(&row)?);
+                add(&mut gathered, read(&row)?);
             }
             drop(rows);
-            Ok(())
+            Ok(gathered)
         })
         .await
     }

@@ -10,6 +10,7 @@ use crate::{
     postgres::{
         Database,
         bounded::{AnswerSize, fetch_answer},
+        lsn::{self, reading_after},
         result_selection::{ResultCursor, ResultSelection},
         sql::{
             results::{Part, count_results, list_results},
@@ -62,10 +63,12 @@ impl Database {
         &self,
         selection: ResultSelection,
     ) -> BoxStream<'static, Result<StoredResult, StorageError>> {
-        let first = Some((self.clone(), selection, None));
-        let pages = stream::try_unfold(first, |rest| async move {
+        // The stream outlives the request's handler.
+        let (first, needed) = (Some((self.clone(), selection, None)), lsn::of_request());
+        let pages = stream::try_unfold(first, move |rest| async move {
             let Some((database, selection, cursor)) = rest else { return Ok(None) };
-            let (page, is_last) = database.export_page(&selection, cursor.as_ref()).await?;
+            let page = database.export_page(&selection, cursor.as_ref());
+            let (page, is_last) = reading_after(needed, page).await?;
             let last = page.last().filter(|_| !is_last);
             let rest = last.map(|last| (database, selection, Some(last.result.cursor())));
             Ok(Some((stream::iter(page.into_iter().map(Ok)), rest)))
@@ -129,7 +132,7 @@ impl Database {
         (size, limit): (AnswerSize, Option<usize>),
         operation: &'static str,
     ) -> Result<Vec<PgRow>, StorageError> {
-        self.in_service(FAILING, operation, async |connection| {
+        self.in_read(FAILING, operation, async |connection| {
             let mut rows = Vec::new();
             for statement in statements {
                 if limit.is_some_and(|limit| rows.len() >= limit) {

@@ -11,6 +11,52 @@ pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sq
     trusted(format!("begin; {}", all_settings(limits, of_session, settings)))
 }
 
+/// The same for a transaction that changes nothing. On a replica, it returns what [`REPLAYED`] does.
+pub(crate) fn begin_read(
+    limits: &StatementLimits,
+    (of_session, settings): (&[Sql], &[Sql]),
+    on: ReadOn,
+) -> Sql {
+    let mut statements = format!("begin read only; {}", all_settings(limits, of_session, settings));
+    if on == ReadOn::Replica {
+        statements.push_str("; ");
+        statements.push_str(REPLAYED);
+    }
+    trusted(statements)
+}
+
+/// The kind of server on which a read is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOn {
+    /// The server that accepts writes.
+    Primary,
+    /// A standby, which may lag behind.
+    Replica,
+}
+
+/// Commits, and returns a position that is not before the commit's, as its distance from `0/0`; null on a standby. Replicas are
+/// only sent what is flushed, so they may reach the position at which the next record is inserted much later.
+pub(crate) const COMMIT_AND_LOCATE: &str = "commit; select (case
+    when pg_is_in_recovery() then null
+    when current_setting('synchronous_commit') = 'off' then pg_current_wal_insert_lsn()
+    else pg_current_wal_flush_lsn()
+end - '0/0')::bigint";
+
+/// Returns up to which position a standby has replayed the log, as its distance from `0/0`; null if it is no standby. The
+/// snapshots of later statements contain all of that.
+pub(crate) const REPLAYED: &str =
+    "select case when pg_is_in_recovery() then (pg_last_wal_replay_lsn() - '0/0')::bigint end as replayed";
+
+/// [`REPLAYED`] as the first of the statements that are [sent at once](at_once).
+pub(crate) fn replayed() -> Statement {
+    Statement { sql: trusted(REPLAYED.to_owned()), binds: Vec::new(), most_bytes: None }
+}
+
+/// Begins a transaction that looks at the state of a server.
+pub(crate) fn begin_look() -> Sql {
+    trusted("begin read only; set local statement_timeout = 3000".to_owned())
+}
+
 /// Begins a transaction without time-outs, regardless of the role's settings, in one message; it ends if the client
 /// disconnects. With `looking`, it is read-only and has this statement time-out.
 pub(crate) fn begin_unlimited(
@@ -108,15 +154,15 @@ pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
 
 /// Statements with their values and local settings as text for one message, which is one transaction: one round trip
 /// instead of four.
-pub(crate) fn at_once(
+pub(crate) fn at_once<'s>(
     limits: &StatementLimits,
     (of_session, settings): (&[Sql], &[Sql]),
-    statements: impl IntoIterator<Item = Statement>,
+    statements: impl IntoIterator<Item = &'s Statement>,
 ) -> Sql {
     let mut all = all_settings(limits, of_session, settings);
     for statement in statements {
         all.push_str("; ");
-        write_statement(&mut all, &statement);
+        write_statement(&mut all, statement);
     }
     trusted(all)
 }
@@ -228,10 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn read_on_a_replica_begins_with_what_it_has_replayed() {
+        let begin = |on| begin_read(&limits(false), (&[], &[set_probes(5)]), on).0;
+        let on_primary = "begin read only; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5";
+        assert_eq!(begin(ReadOn::Primary), on_primary);
+        assert_eq!(begin(ReadOn::Replica), format!("{on_primary}; {REPLAYED}"));
+    }
+
+    #[test]
     fn values_are_constants_that_no_text_can_end() {
         let check = |sql: &str, binds: Vec<Bind>, expected: &str| {
             let statement = Statement { sql: trusted(sql.to_owned()), binds, most_bytes: None };
-            let sent = at_once(&limits(false), (&[], &[]), [statement]).0;
+            let sent = at_once(&limits(false), (&[], &[]), [&statement]).0;
             let (_, sent) = sent.rsplit_once("5000; ").expect("settings come first");
             assert_eq!(sent, expected);
         };

@@ -37,13 +37,13 @@ impl PostgresStorage {
     ) -> Result<Vec<Insertion>, StorageError> {
         self.check_dimensions(records)?;
         let rows = first_of_each_key(records);
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_write().await?;
         let mut done = None;
         if rows.len() >= COPIED_FROM {
             done = self.copy_rows(&mut transaction, &rows).await?;
             if done.is_none() {
                 transaction.rollback().await.map_err(self.failing.to("roll back a transaction"))?;
-                transaction = self.begin().await?;
+                transaction = self.begin_write().await?;
             }
         }
         let (stored, kept) = match done {

@@ -29,6 +29,7 @@ use super::{
     checkout::Transaction,
     concise_error::concise,
     failure::{Failing, is_beyond_a_limit},
+    lsn::{self, reading_after},
     schema,
     sql::{
         service as statements,
@@ -84,16 +85,16 @@ impl PostgresStorage {
         self.failing.0
     }
 
-    /// A transaction for an operation, with the database's statement time-out.
-    async fn begin(&self) -> Result<Transaction, StorageError> {
-        self.database.begin_service(&[]).await.map_err(self.failing.to("begin a transaction"))
+    /// A transaction for a write, with the database's statement time-out.
+    async fn begin_write(&self) -> Result<Transaction, StorageError> {
+        self.database.begin_write(&[]).await.map_err(self.failing.to("begin a transaction"))
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<(), StorageError> {
         transaction.commit().await.map_err(self.failing.to("commit a transaction"))
     }
 
-    /// The rows returned by `statement` in a separate transaction.
+    /// The rows returned by `statement`, which changes nothing, in a separate transaction.
     async fn rows(
         &self,
         statement: &Statement,
@@ -101,7 +102,7 @@ impl PostgresStorage {
         operation: &'static str,
     ) -> Result<Vec<PgRow>, StorageError> {
         let fetch = async |connection: &mut PgConnection| fetch_answer(connection, statement, size).await;
-        self.database.in_service(self.failing, operation, fetch).await
+        self.database.in_read(self.failing, operation, fetch).await
     }
 
     /// The records returned by `statement`. Large results are read sequentially.
@@ -140,7 +141,7 @@ impl PostgresStorage {
             up_to(bound(statement.within(EXPORT_BYTES)).fetch(on(connection)), EXPORT_BYTES).await
         };
         let _turn = self.database.begin_large().await?;
-        let (rows, is_whole) = self.database.in_service(self.failing, OPERATION, fetch).await?;
+        let (rows, is_whole) = self.database.in_read(self.failing, OPERATION, fetch).await?;
         let all = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("page_rows"));
         let all = all.map_err(self.failing.to(OPERATION))?;
         let is_whole = is_whole && i64::try_from(rows.len()).is_ok_and(|read| read == all);
@@ -251,7 +252,10 @@ impl Storage for PostgresStorage {
         let keys = asked.iter().map(|id| stored_id(id)).collect();
         let shown = asked.into_iter().cloned().collect();
         let statement = statements::delete_records(&self.table, keys, shown);
-        let rows = self.rows(&statement, AnswerSize::Large, OPERATION).await?;
+        let delete = async |connection: &mut PgConnection| {
+            fetch_answer(connection, &statement, AnswerSize::Large).await
+        };
+        let rows = self.database.in_service(self.failing, OPERATION, delete).await?;
         let deleted: sqlx::Result<HashSet<String>> = rows.iter().map(|row| row.try_get("shown")).collect();
         let mut deleted = deleted.map_err(self.failing.to(OPERATION))?;
         Ok(ids.iter().filter(|id| deleted.remove(*id)).cloned().collect())
@@ -299,11 +303,14 @@ impl Storage for PostgresStorage {
     }
 
     fn export(&self, selection: Selection) -> BoxStream<'_, Result<Vec<Record>, StorageError>> {
+        // The stream outlives the request's handler.
+        let needed = lsn::of_request();
         let pages = stream::try_unfold(Some((Start::Offset(0), EXPORT_PAGE)), move |next| {
             let selection = selection.clone();
             async move {
                 let Some((start, limit)) = next else { return Ok(None) };
-                let (page, is_whole) = self.export_page(&selection, start, limit).await?;
+                let page = self.export_page(&selection, start, limit);
+                let (page, is_whole) = reading_after(needed, page).await?;
                 // A complete page with fewer rows was the last one. Unread rows of a page were fetched in vain.
                 let is_last = is_whole && page.len() < limit as usize;
                 let limit = match is_whole {

@@ -38,7 +38,7 @@ impl PostgresStorage {
                 let find = async |connection: &mut PgConnection| {
                     nearest_rows(connection, self.failing, index.as_ref(), search, &self.wide).await
                 };
-                self.database.in_service_with(self.failing, &settings, find).await?
+                self.database.in_read_with(self.failing.to(OPERATION), &settings, find).await?
             }
         };
         if let Some(watch) = self.database.search_watch() {
@@ -88,7 +88,7 @@ impl PostgresStorage {
             let index = vector_index::searched(connection, &self.table).await;
             index.map_err(|error| self.failing.of(OPERATION, error))
         };
-        let index = self.database.in_service_with(self.failing, &[], look).await?;
+        let index = self.database.in_read_with(self.failing.to(OPERATION), &[], look).await?;
         self.index.set(index.clone());
         Ok(index)
     }

@@ -7,6 +7,7 @@ use crate::policy::Policy;
 
 mod embeddings;
 mod odd_values;
+mod replicas;
 mod server;
 mod session;
 mod settings;
@@ -15,6 +16,7 @@ mod table;
 /// The findings, worst first, those of the server before those of tables.
 pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
     let mut findings = server::diagnose(examination);
+    findings.extend(examination.replicas.iter().flat_map(replicas::diagnose));
     for table in &examination.tables {
         findings.extend(table::diagnose(examination, table, policy));
         findings.extend(embeddings::diagnose(table));

@@ -117,6 +117,7 @@ fn healthy() -> Examination {
             unreadable: Vec::new(),
             oldest_transaction: None,
         },
+        replicas: Vec::new(),
         tables: vec![TableExamination {
             table,
             facts: TableFacts {

@@ -1,9 +1,11 @@
 //! The whole report.
 
+use std::time::Duration;
+
 use expect_test::expect;
 use records::Service;
 use store::postgres::{
-    OddValues, ServerSetting, Session, SettingSource, Table, TableFacts, Vectors,
+    Lag, OddValues, ServerSetting, Session, SettingSource, StandbySettings, Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
 use time::macros::datetime;
@@ -69,6 +71,21 @@ fn facts() -> TableFacts {
         invalid_indexes: Vec::new(),
         is_readable: true,
         has_hidden_rows: false,
+    }
+}
+
+fn replica() -> ServerState {
+    ServerState {
+        address: "standby.example:5432/panopticon".to_owned(),
+        is_replica: true,
+        problem: None,
+        lag: Some(Lag { bytes: 16 << 20, time: Duration::from_secs(2) }),
+        settings: Some(StandbySettings {
+            hot_standby_feedback: true,
+            max_standby_streaming_delay: "30s".to_owned(),
+        }),
+        reads: 0,
+        passed_on: 0,
     }
 }
 
@@ -179,6 +196,7 @@ fn unreadable() -> TableExamination {
 #[test]
 fn report_has_all_facts_and_findings_within_its_width() {
     let examination = Examination {
+        replicas: vec![replica()],
         server: server(),
         tables: vec![unreadable(), indexed()],
         absent: vec!["llm_outputs".to_owned()],
@@ -193,6 +211,8 @@ fn report_has_all_facts_and_findings_within_its_width() {
           shared_buffers 4096MB, effective_cache_size 8192MB, maintenance_work_mem 16MB,
           of a machine with 17.2 GB
           other extensions: pg_stat_statements 1.12
+          replica standby.example:5432/panopticon: 2 s (16.8 MB) behind;
+            hot_standby_feedback on, max_standby_streaming_delay 30s
 
         articles\u{1b}[31m: about 20,000 rows, 36.7 MB, indexes 44.0 MB
           searches now  not examined: the role may not read it
@@ -276,6 +296,7 @@ fn empty_and_healthy_databases_say_so() {
     };
     let absent = vec!["evaluation_metrics".to_owned(), "llm_outputs".to_owned(), "queries".to_owned()];
     let examination = Examination {
+        replicas: Vec::new(),
         server,
         tables: Vec::new(),
         absent,
