@@ -316,7 +316,7 @@ enum Decision {
     /// There are changes to make.
     Ready(Box<Prepared>),
     /// There is nothing to do; with how Chroma clients are to see the collection.
-    Done(Box<CollectionReport>, Option<Registration>),
+    Done(Box<CollectionReport>, Option<Box<Registration>>),
 }
 
 /// The state of the tables of a lot.
@@ -378,7 +378,7 @@ impl Run<'_> {
                 }
                 Ok(Decision::Done(report, registration)) => {
                     if let Some(registration) = registration {
-                        registrations.add(position, registration);
+                        registrations.add(position, *registration);
                     }
                     reports[position] = Some(*report);
                 }
@@ -420,7 +420,10 @@ impl Run<'_> {
         let new_run = Uuid::new_v4();
         let Some(records) = records else {
             let registration = registration(transfer.source.collection(), &transfer.table);
-            return Ok(Decision::Done(Box::new(nothing_to_migrate(&transfer, new_run)), Some(registration)));
+            return Ok(Decision::Done(
+                Box::new(nothing_to_migrate(&transfer, new_run)),
+                Some(Box::new(registration)),
+            ));
         };
         let earlier = EarlierJobs::of(&known.jobs, &transfer)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
@@ -444,7 +447,7 @@ impl Run<'_> {
         };
         Ok(match stopped {
             Some(stopped) => {
-                let registration = (stopped == Stopped::DryRun).then(|| one.registration());
+                let registration = (stopped == Stopped::DryRun).then(|| Box::new(one.registration()));
                 Decision::Done(Box::new(one.into_plan_report(stopped)), registration)
             }
             None => Decision::Ready(Box::new(one)),

@@ -138,7 +138,7 @@ async fn record_that_a_service_has_deleted_is_not_copied_again_unless_its_run_is
     let storage = PostgresStorage::new(database.clone(), Service::Query);
     let id = "3f231762-1288-55bc-9925-9eeb8ff7544c".to_owned();
     let deleted = storage.delete(&[id.clone(), "unknown".to_owned()]).await.expect("it is deleted");
-    assert_eq!(deleted, [id.clone()]);
+    assert_eq!(deleted, std::slice::from_ref(&id));
     for _ in 0..2 {
         let report = migrate(&database, folder.path(), &queries).await;
         let conflicts: Vec<_> = copied(&report).conflicts.iter().map(|c| (c.shown_id(), c.reason)).collect();
