@@ -20,6 +20,9 @@ struct ServerLabels {
     role: &'static str,
 }
 
+type Count = fn(&ServerState) -> u64;
+type Measure = fn(&Lag) -> f64;
+
 fn labels(server: &ServerState) -> ServerLabels {
     ServerLabels { server: server.address.clone(), role: server.role() }
 }
@@ -27,7 +30,7 @@ fn labels(server: &ServerState) -> ServerLabels {
 impl Collector for Servers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let servers = self.0.read_servers();
-        let counters: [(_, _, fn(&ServerState) -> u64); 2] = [
+        let counters: [(_, _, Count); 2] = [
             ("database_reads", "Reads that the server has answered", |server| server.reads),
             (
                 "database_reads_passed_on",
@@ -52,7 +55,7 @@ impl Collector for Servers {
             let gauge = ConstGauge::new(i64::from(server.problem.is_none()));
             gauge.encode(up.encode_family(&labels(server))?)?;
         }
-        let lags: [(_, _, _, fn(&Lag) -> f64); 2] = [
+        let lags: [(_, _, _, Measure); 2] = [
             ("database_replica_lag", "How far the replica is behind in time", Unit::Seconds, |lag| {
                 lag.time.as_secs_f64()
             }),
