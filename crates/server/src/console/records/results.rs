@@ -1,5 +1,7 @@
 //! What judges said of the answers to a query.
 
+use std::cmp::Reverse;
+
 use ::records::{Service, timestamp};
 use maud::{Markup, html};
 use serde::{Serialize, Serializer};
@@ -75,7 +77,7 @@ impl QueryResults {
 
     /// Newest first; those without a time last.
     fn forget_older(&mut self) {
-        self.items.sort_by(|one, other| other.timestamp.cmp(&one.timestamp));
+        self.items.sort_by_key(|item| Reverse(item.timestamp));
         self.items.truncate(SHOWN);
     }
 
