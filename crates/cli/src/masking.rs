@@ -57,7 +57,7 @@ mod tests {
             assert_eq!(database_url(text), shown);
         }
         assert_eq!(
-            database_urls("postgresql://u:s,e@h/d, postgresql://h,s3cret,postgresql://u:secret@i/d"),
+            database_urls("postgresql://u:s,e@h/d, postgresql://u:s3cret@h:port,postgresql://u:secret@i/d"),
             "postgresql://u:***@h/d,***,postgresql://u:***@i/d"
         );
     }

@@ -466,6 +466,7 @@ fn delicate_settings_of_an_untrusted_file_are_ignored() {
         // Settings that are checked are refused later, where they could do harm.
         "CHROMA_PERSIST_DIRECTORY",
         "CHROMA_TOKEN",
+        "DATABASE_REPLICA_URLS",
         "DATABASE_URL",
         "EVALUATION_PERSIST_DIRECTORY",
         "EVALUATION_STORAGE_TYPE",
@@ -474,6 +475,7 @@ fn delicate_settings_of_an_untrusted_file_are_ignored() {
         "LOG_FORMAT",
         "LOG_LEVEL",
         "MODEL_DEFAULT_TEMPERATURE",
+        "PANOPTICON_MIGRATION_SOURCES",
         "QUERY_STORAGE_TYPE",
         "VECTOR_RECALL_TARGET",
     ];
