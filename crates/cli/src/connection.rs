@@ -157,6 +157,7 @@ fn replica_urls(
         Some(urls) => Some(urls),
         None => configuration.trusted(&DATABASE_REPLICA_URLS)?,
     };
+    // Without the setting, there are no replicas.
     let urls = urls.map(split_database_urls).unwrap_or_default();
     if !urls.is_empty() && !is_external {
         return Err(Failure::usage(anyhow!(

@@ -57,7 +57,7 @@ impl Client {
         }
         let mut body = vec![0; length];
         connection.read_exact(&mut body).expect("a body");
-        (status, position, serde_json::from_slice(&body).unwrap_or_default())
+        (status, position, serde_json::from_slice(&body).expect("the answer is JSON"))
     }
 
     /// The position after a successful request, and the answer.

@@ -43,7 +43,7 @@ pub struct ServerConfig {
     pub setting_names: SettingNames,
     /// The resident memory above which no large body is accepted. Unlimited by default.
     pub memory: MemoryLimit,
-    /// From where the console may start migrations. Default: from nowhere. Whoever uses the console can read what Chroma
+    /// The sources from which the console may start migrations. None by default: a user of the console can read what Chroma
     /// directories in these folders contain.
     pub migration_sources: MigrationSources,
 }
@@ -55,11 +55,17 @@ pub struct SettingNames {
     pub allowed_hosts: &'static str,
     /// [`ServerConfig::cors_origins`]
     pub cors_origins: &'static str,
+    /// [`ServerConfig::migration_sources`]
+    pub migration_sources: &'static str,
 }
 
 impl Default for SettingNames {
     fn default() -> Self {
-        Self { allowed_hosts: "allowed hosts", cors_origins: "CORS origins" }
+        Self {
+            allowed_hosts: "allowed hosts",
+            cors_origins: "CORS origins",
+            migration_sources: "migration sources",
+        }
     }
 }
 

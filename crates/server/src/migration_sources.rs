@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders with Chroma directories, and Chroma servers. None by default: whoever uses the console could otherwise read
+/// Folders with Chroma directories, and Chroma servers. None by default: a user of the console could otherwise read
 /// every folder that the process can read, and send requests to every host that it reaches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationSources {

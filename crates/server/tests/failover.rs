@@ -126,6 +126,7 @@ async fn lone_standby_is_not_ready_for_writes_until_it_is_promoted() {
     while !is_served(&served.post("/api/v1/queries", json!({"query": "how?", "theme": "t"})).await, "queries")
     {
         assert!(Instant::now() < end, "writes are accepted");
+        // Only a request tells whether writes are accepted again.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     served.wait_for("/ready", StatusCode::OK).await;

@@ -50,6 +50,7 @@ async fn store_until_accepted(storage: &PostgresStorage, id: &str) {
     let end = Instant::now() + PATIENCE;
     while !is_stored(storage, id).await {
         assert!(Instant::now() < end, "writes are accepted again");
+        // Only a write tells.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -150,6 +151,7 @@ async fn promotion_under_load_loses_no_acknowledged_write() {
                         }
                         false => {
                             failures += 1;
+                            // Without a primary, writes fail at once: the writers leave time for the promotion.
                             tokio::time::sleep(Duration::from_millis(10)).await;
                         }
                     }
@@ -169,6 +171,7 @@ async fn promotion_under_load_loses_no_acknowledged_write() {
     let end = Instant::now() + PATIENCE;
     while storage.count(&Selection::default()).await.expect("they are counted") < 10 * WRITERS as u64 {
         assert!(Instant::now() < end, "the writers write");
+        // They leave the processors to the writers.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let promoted = cluster.fail_over().await;
@@ -265,6 +268,7 @@ async fn former_primary_that_comes_back_gets_no_writes() {
             break error;
         }
         assert!(Instant::now() < end, "{error}");
+        // The servers are looked at in the background.
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(reason.contains("timeline 1") && reason.contains("timeline 2"), "{reason}");
@@ -300,6 +304,7 @@ async fn statement_timeout_acknowledges_no_write_that_no_standby_has() {
     let end = Instant::now() + PATIENCE;
     while !flag(cluster.primary(), waits).await {
         assert!(Instant::now() < end && !writing.is_finished(), "the commit waits for the standby");
+        // PostgreSQL gives no notification of waits.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(!writing.is_finished());

@@ -1,6 +1,6 @@
 //! Undoing a run removes its inserted rows, restores changed and deleted ones, and changes nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use records::Service;
 use sqlx::PgConnection;
@@ -15,6 +15,9 @@ use test_support::TestDatabase;
 use uuid::Uuid;
 
 use crate::{at_angle, begin, prepared, record, write};
+
+/// Enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn undo(database: &Database, table: &Table, job: &Job, kept: &[Uuid]) -> UndoResult {
     let undo = database.begin_undo(table).await.expect("nobody writes");
@@ -139,12 +142,14 @@ async fn undone_after(
     undone.await.expect("no panic").expect("it is undone")
 }
 
-/// Waits until so many connections wait for locks.
+/// Waits until `number` connections wait for locks.
 async fn wait_for_locks(test_database: &TestDatabase, number: usize) {
     let waiting = "select count(*)::text from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'";
-    // PostgreSQL gives no notification of waits.
+    let end = Instant::now() + PATIENCE;
     while test_database.texts(waiting).await != [number.to_string()] {
+        assert!(Instant::now() < end, "{number} connections wait for locks");
+        // PostgreSQL gives no notification of waits.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -183,6 +183,7 @@ impl PostgresCluster {
         let server = &self.servers[number];
         while !ask::<bool>(server, question).await {
             assert!(Instant::now() < end, "server {number} {what} within {TIMEOUT:?}: {}", server.log());
+            // PostgreSQL gives no notification of what is asked.
             tokio::time::sleep(POLL).await;
         }
     }

@@ -26,7 +26,7 @@ const THOROUGH: u32 = 1_000;
 const NEAREST: u32 = 100;
 /// They state a recall of 0.98 to about 0.002.
 const MOST: u64 = 1_000;
-/// Up to one for each of so many rows.
+/// Of small tables, one row in twenty.
 const ROWS_PER_SEARCH: u64 = 20;
 /// Selects other rows than those of the first searches.
 const SEED: u32 = 13;

@@ -49,6 +49,7 @@ impl Answers {
 
 /// The bombs that are wanted, and how to tell whether connections are held.
 fn chosen() -> (Vec<Bomb>, impl Fn(&str) -> bool) {
+    // Without the variable, the attacks on queries; of a name that is not Unicode, what it has in common with one.
     let chosen = env::var_os("PANOPTICON_BENCH_ATTACKS").unwrap_or_default().to_string_lossy().into_owned();
     let mut bombs = if chosen.is_empty() { bombs::on_queries() } else { bombs::all() };
     let names: Vec<String> = chosen.split(',').filter(|name| *name != "all").map(str::to_owned).collect();

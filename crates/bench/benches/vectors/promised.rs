@@ -13,7 +13,7 @@ use super::{corpus::TextSet, embeddings::Corpus, filters::Filter, ours::Ours, tr
 const TARGETS: [f64; 3] = [0.95, 0.98, 0.99];
 /// Of a recall of 0.98, 2,000 searches state about 0.001.
 const SEARCHED: usize = 2_000;
-/// At most one of so many texts is searched for.
+/// At most one text in eight is searched for.
 const PART_SEARCHED: usize = 8;
 
 /// Measures each of the sets that `PANOPTICON_BENCH_SETS` names (`all`, or some of [`TextSet`] with commas), with up to

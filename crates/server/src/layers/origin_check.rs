@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn messages_name_the_setting_that_allows_the_request() {
-        let setting_names = SettingNames { allowed_hosts: "HOSTS", cors_origins: "ORIGINS" };
+        let setting_names =
+            SettingNames { allowed_hosts: "HOSTS", cors_origins: "ORIGINS", ..SettingNames::default() };
         let config = ServerConfig { setting_names, ..ServerConfig::default() };
         let message = |host: &str, origin: &str| {
             let request = Request::get("/api/v1/queries").header("host", host).header("origin", origin);

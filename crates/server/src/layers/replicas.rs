@@ -23,8 +23,10 @@ pub(crate) async fn after_writes(
     next: Next,
 ) -> Response {
     let Some(database) = &process.replicated else { return next.run(request).await };
-    let given = request.headers().get(LSN).map(|value| value.to_str().unwrap_or_default().parse());
+    let given = request.headers().get(LSN);
+    let given = given.map(|value| value.to_str().map_err(|_| InvalidLsn).and_then(str::parse));
     let needed: Lsn = match given.transpose() {
+        // A client that names no position needs none.
         Ok(needed) => needed.unwrap_or_default(),
         Err(error @ InvalidLsn) => return ApiError::invalid(LSN.as_str(), error.to_string()).into_response(),
     };

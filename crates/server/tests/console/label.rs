@@ -91,7 +91,7 @@ async fn answers_are_labelled_blind_one_after_the_other_and_taken_back() {
     let last = shown["last"][0]["id"].as_str().expect("an id").to_owned();
     let undo = format!("{PATH}/undo");
     let unnamed = browser.submit((path, &undo), &[("last", &last), ("annotator", " ")]).await;
-    assert_eq!(unnamed.status, 422, "no name is not anybody's: {}", unnamed.text);
+    assert_eq!(unnamed.status, 422, "a label without an annotator is not taken back: {}", unnamed.text);
     for _ in 0..2 {
         let undone = browser.submit((path, &undo), &[("last", &last)]).await;
         assert_eq!((undone.status, undone.header("location")), (303, path));

@@ -156,7 +156,7 @@ async fn no_migration_is_started_without_the_setting() {
     let served = Served::start().await;
     let mut browser = Browser::new(&served);
     let page = browser.get(PATH).await.text;
-    assert!(page.contains("The settings allow no folder and no server"), "{page}");
+    assert!(page.contains("No folder and no server is allowed"), "{page}");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/query_storage_data");
     let fields = [("source", source.to_str().expect("a path")), ("what", "services")];
     let page = "/console/queries/new";

@@ -1,5 +1,5 @@
 //! The HTML of the pages as files: what a change of the console changes is seen where it is reviewed. `UPDATE_EXPECT=1`
-//! writes them anew.
+//! writes them again.
 //!
 //! A file has what is inside `main`, a tag a line. Plots, which have files of their own, are named by their titles; times of
 //! today, tokens and ids that the server made are masked, and on pages of measurements also all numbers.

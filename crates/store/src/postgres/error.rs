@@ -306,7 +306,7 @@ pub enum Error {
         /// The server's error, which names the constraint.
         source: sqlx::Error,
     },
-    /// A server that was named as a replica is none of this database.
+    /// A server that was named as a replica is not a replica of this database.
     #[error(transparent)]
     Replica {
         /// Which one, and why.

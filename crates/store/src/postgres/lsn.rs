@@ -92,6 +92,7 @@ pub async fn reading_after<F: Future>(lsn: Lsn, work: F) -> F::Output {
 
 /// The position of the enclosing [`reading_after`].
 pub(crate) fn of_request() -> Lsn {
+    // Background tasks and commands have no client that has written.
     OF_REQUEST.try_with(|lsn| *lsn).unwrap_or_default()
 }
 

@@ -202,8 +202,10 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         setting_names: SettingNames {
             allowed_hosts: PANOPTICON_ALLOWED_HOSTS.name(),
             cors_origins: PANOPTICON_CORS_ORIGINS.name(),
+            migration_sources: PANOPTICON_MIGRATION_SOURCES.name(),
         },
         memory: MEMORY_LIMIT,
+        // Without the setting, none is allowed.
         migration_sources: migration_sources.unwrap_or_default(),
     })
 }

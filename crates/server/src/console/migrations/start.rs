@@ -32,10 +32,8 @@ use crate::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Memory for planned batches: the services go on next to it.
+/// Memory for planned batches: less than in the command, since the services run in the same process.
 const SPOOL_BYTES: usize = 32 << 20;
-/// How the name of the setting ends that allows sources.
-const SETTING: &str = "_MIGRATION_SOURCES";
 /// Connections for copying, for the same reason.
 const CONNECTIONS: usize = 2;
 
@@ -246,11 +244,9 @@ pub(super) fn form(view: &View) -> Markup {
     html! {
         h2 #start { "Start a migration" }
         @if sources.is_empty() {
-            @let settings = view.process.settings.iter().find(|setting| setting.name.ends_with(SETTING));
             p.note {
-                "The settings allow no folder and no server. To start migrations here, name those with ChromaDB data in "
-                @match settings { Some(setting) => code { (setting.name) }, None => "them" }
-                "; or use the command:"
+                "No folder and no server is allowed. To start migrations here, name those with ChromaDB data in "
+                code { (view.process.config.setting_names.migration_sources) } ", or use the command:"
             }
             pre { "panopticon migrate query --from CHROMA_DIRECTORY" }
         } @else {

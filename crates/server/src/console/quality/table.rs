@@ -136,6 +136,7 @@ pub(super) async fn show(
     // The page names each part that is missing, with its error.
     let observed = observed.map_err(|part| missing.push(part)).ok();
     let curves = within("what was measured", database.measured_curves(&table)).await;
+    // Without them, the page has no plot, and says why.
     let curves = curves.map_err(|part| missing.push(part)).unwrap_or_default();
     let history = within("the history of searches", database.search_history(since)).await;
     let history = history.map_err(|part| missing.push(part)).ok();

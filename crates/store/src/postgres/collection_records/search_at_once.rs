@@ -144,7 +144,7 @@ impl Collections {
         Ok(Some(Neighbours { records, nearest, scans, has_unknown_ids: false }))
     }
 
-    /// What a message finds that searches for the vectors with these places; nothing if there are none.
+    /// What a message finds that searches for the vectors with these places; nothing without places.
     async fn nearest_of(
         &self,
         (places, embeddings): (&[usize], &[Embedding]),

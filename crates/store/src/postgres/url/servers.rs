@@ -19,7 +19,7 @@ pub(crate) enum Target {
     Primary,
     /// One that is in recovery.
     Standby,
-    /// The same, or any if there is none.
+    /// The same; if no server is in recovery, any.
     PreferStandby,
 }
 
