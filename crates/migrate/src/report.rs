@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chroma::{EmptyDatabase, Warning};
+use records::Service;
 use store::postgres::{
     collections::{Compared, Registered},
     jobs::Origin,
@@ -313,6 +314,11 @@ impl CollectionReport {
 
     /// Adds what became of the collection for Chroma clients. A plan that changes only this is a plan, too.
     pub(crate) fn set_registered(&mut self, registered: Registered, mode: Mode) {
+        let is_service = Service::ALL.into_iter().any(|service| service.collection() == self.table);
+        if is_service && registered == Registered::NameTaken {
+            // It has no records, and the collection that was migrated first describes the service.
+            return;
+        }
         if mode == Mode::DryRun && registered.is_changed() {
             self.stopped = Some(Stopped::DryRun);
         }
