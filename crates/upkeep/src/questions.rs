@@ -5,7 +5,7 @@
 //! rows, and of 0.94 for glosses that were not stored. A row that is moved in a random direction is too easy as well
 //! with few candidates, and too hard with many, since there are no texts in that direction. So each row is moved away
 //! from its nearest row, by somewhat more than their distance: that is as far from all rows as a new text is, and in a
-//! direction in which texts differ. docs/search.md has the measurements.
+//! direction in which texts differ. docs/benchmarks.md has the measurements.
 
 use records::{DistanceSpace, Embedding};
 use store::postgres::{
