@@ -161,10 +161,11 @@ async fn prepared_template(server: &Server) -> &'static str {
     PREPARED.0.get_or_init(create).await
 }
 
-/// Copies a database and returns the name of the copy.
+/// Copies a database and returns the name of the copy. Its files are copied, which takes half the processor time of writing
+/// each of their pages to the write-ahead log.
 async fn copy(server: &Server, template: &str) -> String {
     let name = unused_name();
-    execute(&server.url(), &format!("create database {name} template {template}")).await;
+    execute(&server.url(), &format!("create database {name} template {template} strategy file_copy")).await;
     name
 }
 
