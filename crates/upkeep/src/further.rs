@@ -2,8 +2,8 @@
 //!
 //! Two hundred searches state a recall of 0.98 to about 0.005, so that the least parameter that meets the target with
 //! confidence would exceed it by as much, which costs up to 40 % of the time. An exact scan for each of a thousand
-//! more would take minutes. They are compared with a thorough index scan instead, and the result is multiplied by the
-//! recall of thorough scans, as the first searches state it.
+//! more would take minutes in a large table. There they are compared with a thorough index scan instead, and the result is
+//! multiplied by the recall of thorough scans, as the first searches state it.
 
 use store::postgres::{
     Database,
@@ -28,6 +28,8 @@ const NEAREST: u32 = 100;
 const MOST: u64 = 1_000;
 /// Of small tables, one row in twenty.
 const ROWS_PER_SEARCH: u64 = 20;
+/// Up to here, an exact scan is faster than a thorough index scan.
+const EXACT_ROWS: u64 = 20_000;
 /// Selects other rows than those of the first searches.
 const SEED: u32 = 13;
 
@@ -62,7 +64,7 @@ impl<'a> FurtherSearches<'a> {
         })
     }
 
-    /// The searches, with the results of thorough scans.
+    /// The searches, with the results of exact or thorough scans.
     ///
     /// # Errors
     /// When a statement fails.
@@ -74,7 +76,12 @@ impl<'a> FurtherSearches<'a> {
             let mut made = Vec::new();
             let samples = questions(self.database, table, (rows, count, SEED), Some(&nearest)).await?;
             for (done, sample) in (1..).zip(samples) {
-                let exact = self.thorough(&NeighbourSearch::of(table, &sample, Share::ALL, DEEPEST)).await?;
+                let search = NeighbourSearch::of(table, &sample, Share::ALL, DEEPEST);
+                let exact = if self.is_exact() {
+                    self.database.nearest_exact(&search).await?.distances()
+                } else {
+                    self.thorough(&search).await?
+                };
                 if !exact.is_empty() {
                     made.push(Question { sample, exact });
                 }
@@ -85,11 +92,14 @@ impl<'a> FurtherSearches<'a> {
         self.questions.get_or_try_init(make).await.map(Vec::as_slice)
     }
 
-    /// The recall of thorough scans for `known` searches, whose results are exact.
+    /// The recall of the scans that [`Self::questions`] were compared with, for `known` searches, whose results are exact.
     ///
     /// # Errors
     /// When a statement fails.
     pub(crate) async fn thoroughness(&self, known: &[Question]) -> Result<f64, store::Error> {
+        if self.is_exact() {
+            return Ok(1.0);
+        }
         let measure = async || {
             let mut counter = RecallCounter::default();
             for question in known {
@@ -100,6 +110,10 @@ impl<'a> FurtherSearches<'a> {
             Ok(counter.value().expect("a question has results"))
         };
         self.thoroughness.get_or_try_init(measure).await.copied()
+    }
+
+    fn is_exact(&self) -> bool {
+        self.observation.rows <= EXACT_ROWS
     }
 
     async fn thorough(&self, search: &NeighbourSearch<'_>) -> Result<Vec<f64>, store::Error> {

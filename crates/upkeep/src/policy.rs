@@ -17,6 +17,8 @@ pub struct Policy {
     pub urgency: BuildUrgency,
     /// Smaller tables get no index: their searches are exact scans. 10,000 by default.
     pub exact_scan_rows: u64,
+    /// Search parameters are measured by at most so many searches, or by 60 where this is less. 200 by default.
+    pub most_searches: u32,
 }
 
 /// The index type of a table.
@@ -62,6 +64,7 @@ impl Default for Policy {
             recall_target: 0.98,
             urgency: BuildUrgency::None,
             exact_scan_rows: EXACT_SCAN_ROWS,
+            most_searches: 200,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Recall, its confidence, and the search for the least sufficient search parameter.
 
+use crate::policy::Policy;
+
 /// Relative difference below which two distances are a tie: single-precision sums depend on their order.
 const TIE: f64 = 1e-5;
 /// One-sided 95 % quantile of the normal distribution, in standard errors.
@@ -12,11 +14,11 @@ const STEP: u32 = 10;
 /// sentences had 0.93.
 const ROWS_TO_READ: u64 = 30_000_000;
 pub(crate) const FEWEST_SAMPLES: u32 = 60;
-const MOST_SAMPLES: u32 = 200;
+
 /// How many searches are made to measure the search parameters of a table of `rows` rows.
-pub(crate) fn sample_count(rows: u64) -> u32 {
-    let count = u32::try_from(ROWS_TO_READ / rows.max(1)).unwrap_or(MOST_SAMPLES);
-    count.clamp(FEWEST_SAMPLES, MOST_SAMPLES)
+pub(crate) fn sample_count(rows: u64, policy: &Policy) -> u32 {
+    let count = u32::try_from(ROWS_TO_READ / rows.max(1)).unwrap_or(u32::MAX);
+    count.min(policy.most_searches).max(FEWEST_SAMPLES)
 }
 
 /// Recall over several searches, up to ties.

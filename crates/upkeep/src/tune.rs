@@ -69,7 +69,7 @@ pub(crate) async fn tune(
     observer: &Observer<'_>,
 ) -> Result<Vec<MeasuredSetting>, store::Error> {
     let (table, rows) = (&observation.table, observation.rows);
-    let count = sample_count(rows);
+    let count = sample_count(rows, policy);
     let groups = groups(database, table, rows, count).await?;
     let total = groups.iter().map(|(_, group)| group.len()).sum::<usize>() as u64;
     let matches = FILTERED_MATCHES * f64::from(exact_scan_limit(rows));

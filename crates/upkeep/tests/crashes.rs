@@ -43,6 +43,7 @@ const LENIENT: Policy = Policy {
     recall_target: 0.1,
     urgency: BuildUrgency::None,
     exact_scan_rows: 2_500,
+    most_searches: 60,
 };
 
 /// What the next call must make of any state that a killed build or rebuild has left: one valid index, as it was built,

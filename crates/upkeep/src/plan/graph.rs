@@ -57,14 +57,14 @@ pub(super) fn build_time(kind: IndexKind, observation: &Observation) -> Duration
 
 /// How long it takes until the search parameters of an index are measured, estimated with a margin: exact scans that read
 /// a row in a microsecond, and searches of the index.
-pub(super) fn tuning_time(observation: &Observation) -> Duration {
+pub(super) fn tuning_time(observation: &Observation, policy: &Policy) -> Duration {
     const ROW: Duration = Duration::from_micros(1);
     // The nearest rows of each sample, and then of each search, without a filter and with one.
     const SCANS: u32 = 3;
     /// Of each kind: of both depths, with and without a filter; some need ten values, and the deepest takes 10 ms.
     const INDEX_SEARCHES: u32 = 30;
     const INDEX_SEARCH: Duration = Duration::from_millis(4);
-    let samples = sample_count(observation.rows);
+    let samples = sample_count(observation.rows, policy);
     let rows = u32::try_from(observation.rows).unwrap_or(u32::MAX);
     (ROW * rows * SCANS + INDEX_SEARCH * INDEX_SEARCHES) * samples
 }
@@ -79,7 +79,7 @@ pub(super) fn ready_time(kind: IndexKind, observation: &Observation, policy: &Po
     let built = build_time(kind, observation);
     match policy.urgency {
         BuildUrgency::None => built,
-        BuildUrgency::Migration => built + tuning_time(observation),
+        BuildUrgency::Migration => built + tuning_time(observation, policy),
     }
 }
 

@@ -408,7 +408,7 @@ fn tuning(
         Some(index) => {
             is_graph(index.definition)
                 && index.measured.is_empty()
-                && graph::tuning_time(observation) <= policy.build_time()
+                && graph::tuning_time(observation, policy) <= policy.build_time()
         }
     };
     if policy.urgency == BuildUrgency::Migration && !is_new_graph {
