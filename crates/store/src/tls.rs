@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use memchr::memmem;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -99,7 +100,7 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certific
     let found: Vec<_> = CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.iter().cloned());
-    let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    let has = |word: &[u8]| memmem::find(text, word).is_some();
     match (added, bytes.first()) {
         (1.., _) => Ok(found),
         // The outermost DER sequence.
