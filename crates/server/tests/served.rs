@@ -252,7 +252,7 @@ impl Served {
             observer: observer.clone(),
         };
         let judging = Judging::new(database.clone(), judge).expect("the providers are well configured");
-        let runner = RunnerConfig { poll: Duration::from_millis(50), ..RunnerConfig::default() };
+        let runner = RunnerConfig { poll: Duration::from_millis(250), ..RunnerConfig::default() };
         let runs = Runs::new(&judging, runner);
         let recording = runs.clone();
         supervisor.watch("recorder", Need::Upkeep, move || {
