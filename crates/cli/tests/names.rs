@@ -80,8 +80,12 @@ async fn json_of_commands_keeps_its_fields() {
 
     database
         .execute(
+            // On ten axes: a few lists have all neighbours, so that little is measured.
             "insert into queries (query_text, theme, embedding)
-            select 'row', 'theme', (select array_agg(random()) from generate_series(1, 384) where row > 0)::vector
+            select
+                'row',
+                'theme',
+                (select array_agg((place = row % 10)::int order by place) from generate_series(0, 383) place)::vector
             from generate_series(1, 10000) row;
             insert into queries (query_text, theme) values ('a text without a vector', 'judged');
             insert into evaluation_metrics (prompt, metric_type) values ('Is it good?', 'quality')",
