@@ -65,6 +65,12 @@ impl Registrations {
         self.registrations.push(registration);
     }
 
+    /// That of the report `number`, which has one.
+    pub(crate) fn of(&self, number: usize) -> Registration {
+        let place = self.numbers.iter().position(|known| *known == number).expect("it was added");
+        self.registrations[place].clone()
+    }
+
     /// Registers all of them, and returns what became of each; in a plan, what would become of it.
     pub(crate) async fn register(
         &self,

@@ -14,7 +14,7 @@ use store::{
     chroma::{Source, SourceError},
     postgres::{
         Access, Database, Table,
-        collections::Registration,
+        collections::{Registered, Registration},
         groups::Group,
         jobs::{Job, Origin},
         schema::{ServerDescription, TableState},
@@ -95,8 +95,16 @@ pub async fn migrate_collections(
     let Placed { transfers, gone } = place(database, whole).await?;
     let total = transfers.len() as u64;
     let is_resumed = earlier.is_some();
-    let mut run =
-        Run { database, options, observer: steps_of(observer), group, is_resumed, server, parallelism };
+    let mut run = Run {
+        database,
+        options,
+        observer: steps_of(observer),
+        group,
+        is_resumed,
+        server,
+        parallelism,
+        renamed: Registrations::default(),
+    };
     let mut shared: Vec<Table> = Vec::new();
     let mut collections: Vec<CollectionReport> = Vec::new();
     observer(Event::Phase { collection: &run.group.source, phase: Phase::Collections, total });
@@ -111,9 +119,11 @@ pub async fn migrate_collections(
                 shared.push(table.clone());
             }
         }
-        collections.extend(run.batch(batch).await?);
+        let reports = run.batch(collections.len(), batch).await?;
+        collections.extend(reports);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
+    run.rename(&mut collections).await?;
     let databases = run.databases(empty_databases).await?;
     if options.mode == Mode::Run {
         for table in shared {
@@ -309,6 +319,9 @@ struct Run<'a> {
     is_resumed: bool,
     server: ServerDescription,
     parallelism: usize,
+    /// Collections whose name belonged to another one when their lot was registered, and in a plan those that get another name:
+    /// a later lot may free it. With the numbers of their reports.
+    renamed: Registrations,
 }
 
 /// A planned collection.
@@ -343,19 +356,20 @@ impl Run<'_> {
         Ok(reports.map(|(database, state)| DatabaseReport { database, state }).collect())
     }
 
-    /// Migrates the collections of a lot, and returns their reports in the same order.
-    async fn batch(&mut self, batch: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
+    /// Migrates the collections of a lot, of which the first has the number `first`, and returns their reports in the same
+    /// order.
+    async fn batch(&mut self, first: usize, batch: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
         let (tables, ids) = names_and_ids(&batch);
         let mut lock = self.database.lock_tables(&tables).await?;
         (self.observer)(Event::Step(Step::Locked));
-        let reports = lock.hold(Box::pin(self.locked_batch(batch, &tables, &ids))).await?;
+        let reports = lock.hold(Box::pin(self.locked_batch((first, batch), &tables, &ids))).await?;
         lock.release().await?;
         Ok(reports)
     }
 
     async fn locked_batch(
         &mut self,
-        batch: Vec<Transfer>,
+        (first, batch): (usize, Vec<Transfer>),
         tables: &[String],
         ids: &[Uuid],
     ) -> Result<Vec<CollectionReport>, Error> {
@@ -409,9 +423,22 @@ impl Run<'_> {
         let mut reports: Vec<CollectionReport> =
             reports.into_iter().map(|report| report.expect("each was decided upon")).collect();
         for (position, registered) in registered {
+            let is_planned = self.options.mode == Mode::DryRun && registered.updated().contains(&"name");
+            if is_planned || registered == Registered::NameTaken {
+                self.renamed.add(first + position, registrations.of(position));
+            }
             reports[position].set_registered(registered, self.options.mode);
         }
         Ok(reports)
+    }
+
+    /// Registers the collections whose names the lots have freed since, or that have each other's.
+    async fn rename(&self, collections: &mut [CollectionReport]) -> Result<(), Error> {
+        let registered = self.renamed.register(self.database, self.group.id, self.options).await?;
+        for (number, registered) in registered {
+            collections[number].set_registered(registered, self.options.mode);
+        }
+        Ok(())
     }
 
     async fn decide(&self, transfer: Transfer, known: &Known, room_bytes: usize) -> Result<Decision, Error> {

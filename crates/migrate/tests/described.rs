@@ -217,6 +217,95 @@ async fn undo_restores_names_metadata_and_configurations() {
     }
 }
 
+/// Gives each of the collections the name of the next one, and the last one that of the first.
+fn exchange(directory: &Directory, names: &[&str]) {
+    directory.sql("update collections set name = 'was ' || name");
+    for (one, next) in names.iter().zip(names.iter().cycle().skip(1)) {
+        directory.sql(&format!("update collections set name = '{next}' where name = 'was {one}'"));
+    }
+    directory.sql("update collections set name = substr(name, 5) where name like 'was %'");
+}
+
+/// Checks that a second run renames the collections with the numbers `renamed`, as planned, and that it is undone.
+async fn check_renamed(
+    (test_database, database): (&TestDatabase, &Database),
+    directory: &Directory,
+    renamed: &[usize],
+) {
+    let before = seen(test_database).await;
+    let source = || Source::open(directory.path()).expect("the directory opens");
+    let options = MigrateOptions { mode: Mode::DryRun, ..MigrateOptions::default() };
+    let planned = migrate_collections(database, whole(source()), &options, &silent()).await;
+    let second = migrate(database, directory, EditedRows::Keep).await;
+    for report in [&planned.expect("it is planned"), &second] {
+        for (number, registered) in registered(report).into_iter().enumerate() {
+            let expected = match renamed.contains(&number) {
+                true => Registered::Updated(vec!["name"]),
+                false => Registered::Unchanged,
+            };
+            assert_eq!(registered, expected, "{number}");
+        }
+    }
+    assert_ne!(seen(test_database).await, before);
+    let compared = verify(database, directory).await.collections;
+    assert!(compared.iter().all(|one| one.compared == Compared::Equal), "{compared:?}");
+    let report = undone(database, second.run_id, EditedRows::Keep).await;
+    assert!(report.is_complete(), "{:?}", report.descriptions);
+    assert_eq!(report.descriptions.restored.len(), renamed.len());
+    assert_eq!(seen(test_database).await, before);
+}
+
+#[tokio::test]
+async fn collections_that_exchange_their_names_are_carried_over_and_undone() {
+    let (test_database, database) = empty().await;
+    let directory = directory();
+    directory.add_collection("other", DistanceSpace::L2);
+    migrate(&database, &directory, EditedRows::Keep).await;
+    for names in [&["docs", "notes"][..], &["docs", "notes", "other"]] {
+        exchange(&directory, names);
+        let renamed: Vec<usize> = (0..names.len()).collect();
+        check_renamed((&test_database, &database), &directory, &renamed).await;
+        migrate(&database, &directory, EditedRows::Keep).await;
+    }
+    // The last one gets a name that is free, and another one its name.
+    directory.sql("update collections set name = 'free' where name = 'other'");
+    directory.sql("update collections set name = 'other' where name = 'docs'");
+    let outcomes = async || {
+        let report = migrate(&database, &directory, EditedRows::Keep).await;
+        let mut outcomes: Vec<_> = registered(&report).iter().map(Registered::as_str).collect();
+        outcomes.sort_unstable();
+        outcomes
+    };
+    assert_eq!(outcomes().await, ["unchanged", "updated", "updated"]);
+    // A client keeps one of the names of an exchange.
+    test_database.execute("update chroma_collections set metadata = '{}' where name = 'notes'").await;
+    exchange(&directory, &["notes", "other"]);
+    assert_eq!(outcomes().await, ["edited", "name_taken", "unchanged"]);
+}
+
+#[tokio::test]
+async fn names_are_exchanged_by_collections_far_apart() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::new();
+    // More than are registered at once.
+    let names: Vec<String> = (0..140).map(|number| format!("collection-{number:03}")).collect();
+    names.iter().for_each(|name| directory.add_collection(name, DistanceSpace::L2));
+    migrate(&database, &directory, EditedRows::Keep).await;
+    exchange(&directory, &[&*names[0], &*names[139], &*names[70]]);
+    // The first of the others gets a name that a later one frees.
+    directory.sql(&format!("update collections set name = 'free' where name = '{}'", names[130]));
+    directory.sql(&format!("update collections set name = '{}' where name = '{}'", names[130], names[3]));
+    let source = Source::open(directory.path()).expect("the directory opens");
+    let registered = test_database.texts("select id || ' ' || name from chroma_collections").await;
+    let is_renamed = |collection: &chroma::Collection| {
+        !registered.contains(&format!("{} {}", collection.id, collection.name))
+    };
+    let all = source.collections().iter().enumerate();
+    let renamed: Vec<usize> = all.filter(|(_, one)| is_renamed(one)).map(|(number, _)| number).collect();
+    assert_eq!(renamed.len(), 5);
+    check_renamed((&test_database, &database), &directory, &renamed).await;
+}
+
 #[tokio::test]
 async fn undo_of_one_collection_of_a_run_restores_its_description() {
     let (test_database, database) = empty().await;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use chroma::EmptyDatabase;
 use records::Service;
 use sqlx::PgConnection;
 use store::postgres::{
     Database, Table,
-    collections::Unregistered,
+    collections::{ChangedHere, Registered, Unregistered},
     jobs::Job,
     undo::UndoResult,
     write::{Batch, row_digest},
@@ -101,31 +102,44 @@ async fn database_in_which_a_client_creates_a_collection_meanwhile_is_kept() {
 }
 
 #[tokio::test]
-async fn tenant_in_which_a_client_creates_a_database_meanwhile_is_kept() {
-    let (test_database, database) = prepared().await;
-    let run = Uuid::from_u128(7);
-    let tenant = format!(
-        "insert into chroma_tenants (name, created_at, migration_run) values ('carried', now(), '{run}')"
-    );
-    test_database.execute(&tenant).await;
-    // The server's statement holds its transaction open, since the database waits for its name.
-    let mut other = test_database.connection().await;
-    let taken = "begin; insert into chroma_databases (id, tenant, name, created_at)
-        values (gen_random_uuid(), 'carried', 'new', now())";
-    sqlx::raw_sql(taken).execute(&mut other).await.expect("the statement runs");
-    let creation = tokio::spawn({
-        let database = database.clone();
-        async move { database.create_collection_database("carried", "new").await }
-    });
-    wait_for_locks(&test_database, 1).await;
-    let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
-    wait_for_locks(&test_database, 2).await;
-    sqlx::raw_sql("rollback").execute(&mut other).await.expect("the statement runs");
-    creation.await.expect("no panic").expect("it is created");
-    let undone = undone.await.expect("no panic").expect("it is undone");
-    assert_eq!(undone.tenants, [""; 0]);
-    let left = test_database.texts("select name from chroma_tenants where name = 'carried'").await;
-    assert_eq!(left, ["carried"]);
+async fn tenant_in_which_a_client_or_another_run_creates_a_database_meanwhile_is_kept() {
+    for is_client in [true, false] {
+        let (test_database, database) = prepared().await;
+        let [run, later] = [7, 8].map(Uuid::from_u128);
+        let tenant = format!(
+            "insert into chroma_tenants (name, created_at, migration_run) values ('carried', now(), '{run}')"
+        );
+        test_database.execute(&tenant).await;
+        // The statement of the other holds its transaction open, since the database waits for its name.
+        let mut other = test_database.connection().await;
+        let taken = "begin; insert into chroma_databases (id, tenant, name, created_at)
+            values (gen_random_uuid(), 'carried', 'new', now())";
+        sqlx::raw_sql(taken).execute(&mut other).await.expect("the statement runs");
+        let creation = tokio::spawn({
+            let database = database.clone();
+            let new = EmptyDatabase { tenant: "carried".to_owned(), database: Some("new".to_owned()) };
+            async move {
+                match is_client {
+                    true => {
+                        database.create_collection_database("carried", "new").await.expect("it is created")
+                    }
+                    false => {
+                        let registered = database.register_databases(&[new], later, ChangedHere::Keep).await;
+                        assert_eq!(registered.expect("it is registered"), [Registered::Created]);
+                    }
+                }
+            }
+        });
+        wait_for_locks(&test_database, 1).await;
+        let undone = tokio::spawn(async move { database.unregister_runs(&[run]).await });
+        wait_for_locks(&test_database, 2).await;
+        sqlx::raw_sql("rollback").execute(&mut other).await.expect("the statement runs");
+        creation.await.expect("no panic");
+        let undone = undone.await.expect("no panic").expect("it is undone");
+        assert_eq!(undone.tenants, [""; 0]);
+        let left = test_database.texts("select name from chroma_tenants where name = 'carried'").await;
+        assert_eq!(left, ["carried"]);
+    }
 }
 
 /// The undoing of `run`, which waits for `client` to commit.

@@ -1,13 +1,13 @@
 //! What a run changes in the registry of collections.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     DEFAULT_DATABASE, DEFAULT_TENANT,
-    registration::{OPERATION, Registration},
+    registration::{OPERATION, Registration, name_holders},
 };
 use crate::{
     Error,
@@ -97,7 +97,7 @@ impl Changes<'_> {
     }
 
     /// Changes collections to what the source says, and returns the places of those whose name is taken. The name of one that
-    /// gets another one becomes free.
+    /// gets another one becomes free, also where several exchange their names.
     pub(super) async fn update_all(
         &self,
         connection: &mut PgConnection,
@@ -110,11 +110,44 @@ impl Changes<'_> {
                     left.push(*place);
                 }
             }
-            if left.len() == places.len() {
+            let has_changed = left.len() < places.len();
+            if left.is_empty() || (!has_changed && !self.free_names(connection, &left).await?) {
                 return Ok(left);
             }
             places = left;
         }
+    }
+
+    /// Frees the names that some of the collections at `places` have of each other; `false` if there are none. Their rows are
+    /// kept as they were before.
+    async fn free_names(&self, connection: &mut PgConnection, places: &[usize]) -> Result<bool, Error> {
+        let all = || places.iter().map(|place| &self.collections[*place]);
+        let ids: Vec<Uuid> = all().map(|one| one.id).collect();
+        // Once they are locked, no client can take a name that one of them has.
+        sqlx::query!("select id from chroma_collections where id = any($1) order by id for update", &ids)
+            .fetch_all(on(connection))
+            .await
+            .during(OPERATION)?;
+        let exchanging = exchanging(&name_holders(connection, all()).await?);
+        if exchanging.is_empty() {
+            return Ok(false);
+        }
+        sqlx::query!(
+            r#"
+            insert into chroma_replaced_collections (run_id, id, row)
+            select $1, c.id, to_jsonb(c)
+            from chroma_collections c
+            where c.id = any($2)
+            on conflict (run_id, id) do nothing
+            "#,
+            self.run,
+            &exchanging
+        )
+        .execute(on(connection))
+        .await
+        .during(OPERATION)?;
+        take_names(connection, &exchanging).await.during(OPERATION)?;
+        Ok(true)
     }
 
     /// Changes a collection to what the source says, and keeps its row as it was before; `false` if its name is taken.
@@ -165,34 +198,76 @@ impl Changes<'_> {
     }
 }
 
+/// Those of the keys of `holders` that exchange their names: each is to get the name of its value, in a circle.
+pub(super) fn exchanging(holders: &HashMap<Uuid, Uuid>) -> Vec<Uuid> {
+    let mut among: HashSet<Uuid> = holders.keys().copied().collect();
+    loop {
+        let wanted: HashSet<Uuid> = among.iter().map(|id| holders[id]).collect();
+        let left: HashSet<Uuid> =
+            among.iter().filter(|id| wanted.contains(id) && among.contains(&holders[id])).copied().collect();
+        if left.len() == among.len() {
+            return left.into_iter().collect();
+        }
+        among = left;
+    }
+}
+
+/// Gives collections names that nothing else has, until they get those that they are to have.
+pub(super) async fn take_names(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()> {
+    let unique = Uuid::new_v4().to_string();
+    sqlx::query!(
+        "update chroma_collections set name = $2::text || ' ' || id::text where id = any($1)",
+        ids,
+        unique
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
 fn dimension(one: &Registration) -> Option<i32> {
     one.dimension.and_then(|dimension| i32::try_from(dimension).ok())
 }
 
-/// Adds tenants, and returns those that did not exist.
+/// How often what another transaction removes meanwhile is added again.
+const ATTEMPTS: usize = 20;
+
+/// Adds tenants, and returns those that did not exist. None of them is removed until the end of the transaction.
 pub(super) async fn add_tenants(
     connection: &mut PgConnection,
     tenants: &[String],
     run: Uuid,
 ) -> Result<HashSet<String>, Error> {
-    let added = sqlx::query_scalar!(
-        r#"
-        insert into chroma_tenants (name, created_at, migration_run)
-        select distinct name, $2::timestamp, $3::uuid from unnest($1::text[]) as name
-        on conflict do nothing
-        returning name
-        "#,
-        tenants,
-        now(),
-        run
-    )
-    .fetch_all(on(connection))
-    .await
-    .during(OPERATION)?;
-    Ok(added.into_iter().collect())
+    let (mut all_added, wanted) = (HashSet::new(), tenants.iter().collect::<HashSet<_>>().len());
+    for _ in 0..ATTEMPTS {
+        let added = sqlx::query_scalar!(
+            r#"
+            insert into chroma_tenants (name, created_at, migration_run)
+            select distinct name, $2::timestamp, $3::uuid from unnest($1::text[]) as name order by name
+            on conflict do nothing
+            returning name
+            "#,
+            tenants,
+            now(),
+            run
+        )
+        .fetch_all(on(connection))
+        .await
+        .during(OPERATION)?;
+        all_added.extend(added);
+        let locked = sqlx::query_scalar!(
+            "select name from chroma_tenants where name = any($1) order by name for key share",
+            tenants
+        );
+        if locked.fetch_all(on(connection)).await.during(OPERATION)?.len() == wanted {
+            break;
+        }
+    }
+    Ok(all_added)
 }
 
-/// Adds databases, pairs of a tenant and a name, and returns those that did not exist.
+/// Adds databases, pairs of a tenant and a name, and returns those that did not exist. None of them is removed until the end of
+/// the transaction.
 pub(super) async fn add_databases(
     connection: &mut PgConnection,
     databases: &[(String, String)],
@@ -204,21 +279,66 @@ pub(super) async fn add_databases(
     };
     let ids: Vec<Uuid> = databases.iter().map(id).collect();
     let (tenants, names): (Vec<String>, Vec<String>) = databases.iter().cloned().unzip();
-    let added = sqlx::query!(
-        r#"
-        insert into chroma_databases (id, tenant, name, created_at, migration_run)
-        select id, tenant, name, $4, $5 from unnest($1::uuid[], $2::text[], $3::text[]) as new (id, tenant, name)
-        on conflict do nothing
-        returning tenant, name
-        "#,
-        &ids,
-        &tenants,
-        &names,
-        now(),
-        run
-    )
-    .fetch_all(on(connection))
-    .await
-    .during(OPERATION)?;
-    Ok(added.into_iter().map(|row| (row.tenant, row.name)).collect())
+    let (mut all_added, wanted) = (HashSet::new(), databases.iter().collect::<HashSet<_>>().len());
+    for _ in 0..ATTEMPTS {
+        let added = sqlx::query!(
+            r#"
+            insert into chroma_databases (id, tenant, name, created_at, migration_run)
+            select id, tenant, name, $4, $5
+            from unnest($1::uuid[], $2::text[], $3::text[]) as new (id, tenant, name)
+            order by tenant, name
+            on conflict do nothing
+            returning tenant, name
+            "#,
+            &ids,
+            &tenants,
+            &names,
+            now(),
+            run
+        )
+        .fetch_all(on(connection))
+        .await
+        .during(OPERATION)?;
+        all_added.extend(added.into_iter().map(|row| (row.tenant, row.name)));
+        let locked = sqlx::query_scalar!(
+            r#"
+            select d.id
+            from chroma_databases d
+            join unnest($1::text[], $2::text[]) as given (tenant, name) using (tenant, name)
+            order by d.id
+            for key share of d
+            "#,
+            &tenants,
+            &names
+        );
+        let locked: HashSet<Uuid> =
+            locked.fetch_all(on(connection)).await.during(OPERATION)?.into_iter().collect();
+        if locked.len() == wanted {
+            break;
+        }
+    }
+    Ok(all_added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_exchanged_in_circles_and_nowhere_else() {
+        let check = |holders: &[(u128, u128)], expected: &[u128]| {
+            let holders = holders.iter().map(|(id, holder)| (Uuid::from_u128(*id), Uuid::from_u128(*holder)));
+            let mut found = exchanging(&holders.collect());
+            found.sort_unstable();
+            let expected: Vec<Uuid> = expected.iter().copied().map(Uuid::from_u128).collect();
+            assert_eq!(found, expected);
+        };
+        check(&[], &[]);
+        check(&[(1, 2)], &[]);
+        check(&[(1, 2), (2, 3), (3, 4)], &[]);
+        check(&[(1, 2), (2, 1)], &[1, 2]);
+        check(&[(1, 2), (2, 3), (3, 1), (4, 5), (5, 4), (6, 9)], &[1, 2, 3, 4, 5]);
+        // The first two want the same name.
+        check(&[(1, 2), (3, 2), (2, 3)], &[2, 3]);
+    }
 }

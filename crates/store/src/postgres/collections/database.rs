@@ -132,13 +132,14 @@ impl Database {
             .fetch_all(on(&mut transaction))
             .await
             .map_err(failing(OPERATION))?;
-        for id in ids {
-            collection::delete_all_of(&mut transaction, id).await?;
+        for id in &ids {
+            collection::delete_all_of(&mut transaction, *id).await?;
         }
         // Nothing is left here, and the next migration copies everything.
         deletions::forget_all(&mut transaction).await.map_err(failing(OPERATION))?;
         replacements::forget_all(&mut transaction).await.map_err(failing(OPERATION))?;
-        sqlx::query!("delete from chroma_databases where id <> $1", Uuid::nil())
+        // Those that are created meanwhile stay, with their collections.
+        sqlx::query!("delete from chroma_databases where id = any($1) and id <> $2", &ids, Uuid::nil())
             .execute(on(&mut transaction))
             .await
             .map_err(failing(OPERATION))?;

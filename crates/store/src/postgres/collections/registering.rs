@@ -146,7 +146,7 @@ impl Database {
                 .filter(|place| outcomes[**place].updated().contains(&"name"))
                 .map(|place| collections[*place].id)
                 .collect();
-            let holders = name_holders(connection, collections).await?;
+            let holders = name_holders(connection, collections.iter()).await?;
             let is_taken = |id: &Uuid, renamed: &HashSet<Uuid>| {
                 holders.get(id).is_some_and(|holder| !renamed.contains(holder))
             };
@@ -262,7 +262,7 @@ impl Database {
             let known = known(connection, collections).await?;
             let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
             let deleted = deleted_collections(connection, &ids).await.during(OPERATION)?;
-            let holders = name_holders(connection, collections).await?;
+            let holders = name_holders(connection, collections.iter()).await?;
             let compare = |one: &Registration| match known.get(&one.id).map(|row| row.differences(one)) {
                 Some(differences) if !differences.is_empty() => Compared::Different(differences),
                 Some(_) => Compared::Equal,

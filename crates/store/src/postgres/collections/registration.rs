@@ -394,15 +394,15 @@ pub(super) async fn migrated_services(connection: &mut PgConnection) -> Result<H
 }
 
 /// Those of `collections` whose name another collection has, each with that one.
-pub(super) async fn name_holders(
+pub(super) async fn name_holders<'r>(
     connection: &mut PgConnection,
-    collections: &[Registration],
+    collections: impl Iterator<Item = &'r Registration> + Clone,
 ) -> Result<HashMap<Uuid, Uuid>, Error> {
     let texts = |text: fn(&Registration) -> &String| -> Vec<String> {
         // PostgreSQL rejects NUL, which no name has that is registered.
-        collections.iter().map(|one| without_nul(text(one)).into_owned()).collect()
+        collections.clone().map(|one| without_nul(text(one)).into_owned()).collect()
     };
-    let ids: Vec<Uuid> = collections.iter().map(|collection| collection.id).collect();
+    let ids: Vec<Uuid> = collections.clone().map(|collection| collection.id).collect();
     let holders = sqlx::query!(
         r#"
         select given.id as "id!", other.id as other

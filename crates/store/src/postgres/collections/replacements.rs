@@ -1,9 +1,14 @@
 //! What runs have replaced of the descriptions of collections, so that it is restored when a run is undone.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::registration::{ChangedHere, Row};
+use super::{
+    changes::{exchanging, take_names},
+    registration::{ChangedHere, Row},
+};
 use crate::{
     Error,
     postgres::{Database, error::StatementContext as _, relations::has_table, unnamed::on},
@@ -104,27 +109,45 @@ impl Database {
                 run,
                 only
             );
+            let mut waiting = Vec::new();
             for id in ids.fetch_all(on(connection)).await.during(OPERATION)? {
-                let reason = match described(connection, run, id).await? {
-                    None => None,
-                    Some(row) if changed == ChangedHere::Keep && !row.is_as_registered(&[]) => {
-                        Some((row.name, DescriptionKept::Edited))
-                    }
-                    Some(row) if restore(connection, run, id).await? => {
-                        let restored = described(connection, run, id).await?;
-                        // The run may have given it a table only.
-                        if restored.is_some_and(|restored| restored.description() != row.description()) {
-                            outcome.restored.push(row.name);
-                        }
-                        None
-                    }
-                    Some(row) => Some((row.name, DescriptionKept::NameTaken)),
-                };
-                match reason {
-                    Some(kept) => outcome.kept.push(kept),
+                match described(connection, run, id).await? {
                     None => forget(connection, run, id).await?,
+                    Some(row) if changed == ChangedHere::Keep && !row.is_as_registered(&[]) => {
+                        outcome.kept.push((row.name, DescriptionKept::Edited));
+                    }
+                    Some(row) => waiting.push(row),
                 }
             }
+            loop {
+                let (count, mut left) = (waiting.len(), Vec::new());
+                for row in waiting {
+                    if !restore(connection, run, row.id).await? {
+                        left.push(row);
+                        continue;
+                    }
+                    let restored = described(connection, run, row.id).await?;
+                    // The run may have given it a table only.
+                    if restored.is_some_and(|restored| restored.description() != row.description()) {
+                        outcome.restored.push(row.name);
+                    }
+                    forget(connection, run, row.id).await?;
+                }
+                waiting = left;
+                if waiting.is_empty() {
+                    break;
+                }
+                if waiting.len() == count {
+                    let ids: Vec<Uuid> = waiting.iter().map(|row| row.id).collect();
+                    let exchanging = exchanging(&holders_of_former_names(connection, run, &ids).await?);
+                    if exchanging.is_empty() {
+                        break;
+                    }
+                    take_names(connection, &exchanging).await.during(OPERATION)?;
+                }
+            }
+            let kept = waiting.into_iter().map(|row| (row.name, DescriptionKept::NameTaken));
+            outcome.kept.extend(kept);
             Ok(outcome)
         })
         .await
@@ -182,6 +205,28 @@ async fn restore(connection: &mut PgConnection, run: Uuid, id: Uuid) -> Result<b
         id
     );
     Ok(restored.execute(on(connection)).await.during(OPERATION)?.rows_affected() > 0)
+}
+
+/// Those of the collections `ids` whose former name another collection has, each with that one.
+async fn holders_of_former_names(
+    connection: &mut PgConnection,
+    run: Uuid,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Uuid>, Error> {
+    let holders = sqlx::query!(
+        r#"
+        select replaced.id, other.id as other
+        from chroma_replaced_collections replaced
+        cross join lateral jsonb_populate_record(null::chroma_collections, replaced.row) former
+        join chroma_collections other
+            on other.database_id = former.database_id and other.name = former.name and other.id <> replaced.id
+        where replaced.run_id = $1 and replaced.id = any($2)
+        "#,
+        run,
+        ids
+    );
+    let holders = holders.fetch_all(on(connection)).await.during(OPERATION)?;
+    Ok(holders.into_iter().map(|row| (row.id, row.other)).collect())
 }
 
 async fn forget(connection: &mut PgConnection, run: Uuid, id: Uuid) -> Result<(), Error> {
