@@ -71,6 +71,10 @@ fn of_migration(error: &MigrateError) -> Option<String> {
             format!(": use the same options, another --table, or {}", undo(job.run_id))
         }
         MigrateError::Overlap { .. } => " with --table".to_owned(),
+        MigrateError::Served { .. } => {
+            " with --table, or copy both with `migrate collections --into TABLE --collection-column NAME`"
+                .to_owned()
+        }
         _ => return None,
     })
 }

@@ -74,6 +74,28 @@ async fn one_command_migrates_a_directory_and_one_undoes_it() {
 }
 
 #[tokio::test]
+async fn table_of_a_served_collection_is_refused_with_what_to_do_instead() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    directory(folder.path());
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let copy = async |name: &str| {
+        run_on(&database, &["migrate", "collection", name, "--from", &from, "--table", "files"]).await
+    };
+    assert_eq!(copy("file-1").await.code, 0);
+    let refused = copy("user-memory-1").await;
+    assert_eq!(refused.code, 5, "{refused:?}");
+    for part in [
+        "table `files` holds the records of collection `file-1`, which Chroma clients see",
+        "use another table with --table, or copy both with `migrate collections --into TABLE --collection-column NAME`",
+    ] {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
+    let served = "select string_agg(name || ' ' || table_name, ',') from chroma_collections";
+    assert_eq!(one(&database, served).await, "file-1 files");
+}
+
+#[tokio::test]
 async fn verify_with_an_empty_collection_reports_that_nothing_was_changed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut writer = ChromaWriter::create(folder.path());

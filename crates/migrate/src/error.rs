@@ -47,6 +47,17 @@ pub enum Error {
     /// The table already contains the collection, with other columns.
     #[error("run {} migrated {} into table `{}` with other columns", .0.run_id, JobOrigin(.0), .0.table_name)]
     OtherMapping(Box<Job>),
+    /// Clients would see the records of two collections as those of one.
+    #[error(
+        "table `{table}` holds the records of collection `{collection}`, which Chroma clients see, and they would see those \
+            of another collection as its own: use another table"
+    )]
+    Served {
+        /// The table.
+        table: String,
+        /// The collection that has the table.
+        collection: String,
+    },
     /// Another collection's records have the same ids.
     #[error("table `{table}` contains records of another collection with the same ids, {} such as `{}`: use \
         a separate table for this one", .count, .example)]

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use records::Service;
 use store::{
     RowDigest,
     postgres::{
@@ -127,6 +128,8 @@ pub(crate) async fn prepare(
         let earlier = EarlierJobs::of(&jobs, &transfer)?;
         let id = transfer.source.collection().id;
         let is_deleted = database.deleted_collections(&[id]).await?.contains(&id);
+        let served = database.collections_in(std::slice::from_ref(&transfer.table.name)).await?;
+        check_alone(&transfer, &served)?;
         let begun = StartedTransfer { new_run, earlier, state: None, is_deleted };
         decide(database, transfer, begun, options, observer).await
     };
@@ -142,6 +145,25 @@ pub(crate) fn check_dimension(transfer: &Transfer) -> Result<(), Error> {
         return Err(Error::Dimension { collection, dimension });
     }
     Ok(())
+}
+
+/// Rejects a table with the records of another collection that Chroma clients see; `served` has the collections that they see
+/// and their tables.
+pub(crate) fn check_alone(transfer: &Transfer, served: &[(String, Uuid, String)]) -> Result<(), Error> {
+    let Transfer { source, table } = transfer;
+    // A column tells the collections of a shared table apart, and services take the records of several sources.
+    let may_be_shared = Service::ALL.into_iter().any(|service| service.collection() == table.name);
+    if table.shared.is_some() || may_be_shared {
+        return Ok(());
+    }
+    let id = source.collection().id;
+    let here = || served.iter().filter(|(name, ..)| *name == table.name);
+    match here().find(|(_, other, _)| *other != id) {
+        Some((_, _, collection)) if here().all(|(_, other, _)| *other != id) => {
+            Err(Error::Served { table: table.name.clone(), collection: collection.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The state of a transfer before planning.

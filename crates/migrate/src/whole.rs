@@ -28,7 +28,7 @@ use crate::{
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
     place::{IsReserved, IsSelected, KnownTables, Placement, gone},
-    prepare::{Effort, Prepared, StartedTransfer, begin, check_dimension, decide},
+    prepare::{Effort, Prepared, StartedTransfer, begin, check_alone, check_dimension, decide},
     read::SourceCollection,
     report::{CollectionReport, DatabaseReport, DatabaseState, GoneCollection, Outcome, Report, Stopped},
     resume::{EarlierJobs, Origins},
@@ -295,6 +295,7 @@ fn concerns_collection(error: &Error) -> bool {
         | Error::Unfinished(_)
         | Error::OtherMapping(_)
         | Error::Overlap { .. }
+        | Error::Served { .. }
         | Error::Dimension { .. }
         | Error::Embed { .. } => true,
         Error::Store { source, .. } => matches!(
@@ -339,6 +340,8 @@ struct Known {
     existing: HashSet<String>,
     /// Collections that clients have deleted here.
     deleted: HashSet<Uuid>,
+    /// Collections that clients see: table, id and name.
+    served: Vec<(String, Uuid, String)>,
 }
 
 impl Run<'_> {
@@ -377,6 +380,7 @@ impl Run<'_> {
             jobs: self.database.jobs_about(tables, ids).await?,
             existing: self.database.taken_names(tables).await?,
             deleted: self.database.deleted_collections(ids).await?,
+            served: self.database.collections_in(tables).await?,
         };
         let mut reports: Vec<Option<CollectionReport>> = batch.iter().map(|_| None).collect();
         let mut prepared: Vec<(usize, Prepared)> = Vec::new();
@@ -453,6 +457,7 @@ impl Run<'_> {
             ));
         };
         let earlier = EarlierJobs::of(&known.jobs, &transfer)?;
+        check_alone(&transfer, &known.served)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
         let options = MigrateOptions { spool_bytes: room_bytes, ..self.options.clone() };
         let is_deleted = known.deleted.contains(&transfer.source.collection().id);

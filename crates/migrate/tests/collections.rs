@@ -1,6 +1,6 @@
 //! Target tables: created ones, unsuitable ones, and shared ones.
 
-use migrate::{EditedRows, Error, MigrateOptions, Outcome, Transfer};
+use migrate::{EditedRows, Error, MigrateOptions, Mode, Outcome, Transfer};
 use records::{DistanceSpace, Service};
 use store::postgres::{Table, collections::Registered};
 use test_support::sample;
@@ -102,7 +102,7 @@ async fn table_with_other_columns_is_rejected_before_any_change() {
 }
 
 #[tokio::test]
-async fn only_collections_with_disjoint_ids_can_share_a_table() {
+async fn table_of_a_served_collection_is_refused_to_others_and_disjoint_ids_share_one_that_is_not_served() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("one", DistanceSpace::L2, &entries(0..5, 3));
     for (name, ids) in [("two", 5..9), ("overlapping", 4..12)] {
@@ -114,15 +114,31 @@ async fn only_collections_with_disjoint_ids_can_share_a_table() {
         let transfers = vec![transfer_of(directory.path(), name, &shared)];
         migrate::migrate(&database, transfers, &MigrateOptions::default(), &silent()).await
     };
-    for (name, count) in [("one", 5), ("two", 4)] {
-        let report = bring(name).await.expect("the ids are disjoint");
-        let report = &report.collections[0];
-        assert_eq!((report.outcome(), verified(report).rows), (Outcome::Verified, count), "{name}");
-        assert_eq!(verified(report).digest_source, verified(report).digest_target, "{name}");
+    let report = bring("one").await.expect("it is the first");
+    assert_eq!(report.collections[0].registered, Some(Registered::Created));
+    let before = whole_state(&test_database).await;
+    // Clients would see the records of both as those of the first.
+    for mode in [Mode::DryRun, Mode::Run] {
+        let transfers = vec![transfer_of(directory.path(), "two", &shared)];
+        let options = MigrateOptions { mode, ..MigrateOptions::default() };
+        let error = migrate::migrate(&database, transfers, &options, &silent()).await;
+        let error = error.expect_err("clients see the first");
+        assert!(matches!(&error, Error::Served { collection, .. } if collection == "one"), "{error}");
+        assert!(error.to_string().contains("`shared` holds the records of collection `one`"), "{error}");
     }
-    // As collections of Chroma clients, each would have the records of the other one too.
-    let report = bring("one").await.expect("nothing has changed");
-    assert!(matches!(report.collections[0].registered, Some(Registered::Refused(_))), "{report:?}");
+    assert_eq!(whole_state(&test_database).await, before);
+    assert_eq!(bring("one").await.expect("nothing has changed").collections[0].outcome(), Outcome::Verified);
+
+    // As a role that may not register collections.
+    test_database.execute("delete from chroma_collections").await;
+    let report = bring("two").await.expect("the ids are disjoint");
+    let report = &report.collections[0];
+    assert_eq!((report.outcome(), verified(report).rows), (Outcome::Verified, 4));
+    assert_eq!(verified(report).digest_source, verified(report).digest_target);
+    for name in ["one", "two"] {
+        let report = bring(name).await.expect("nothing has changed");
+        assert!(matches!(report.collections[0].registered, Some(Registered::Refused(_))), "{report:?}");
+    }
     let registered: i64 = one(&test_database, "select count(*) from chroma_collections").await;
     assert_eq!(registered, 0);
     let before = whole_state(&test_database).await;

@@ -17,6 +17,7 @@ pub(super) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>)
         Error::Unfinished(_)
         | Error::OtherMapping(_)
         | Error::Overlap { .. }
+        | Error::Served { .. }
         | Error::LaterRuns { .. }
         | Error::Damaged { .. } => ExitCode::Refused,
         Error::Store { source, .. } | Error::Database(source) => store_code(source),

@@ -320,6 +320,28 @@ impl Database {
         Ok(found.await?.first().and_then(table))
     }
 
+    /// The collections that Chroma clients see whose records are in one of `tables`: the table, the id and the name of each.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn collections_in(&self, tables: &[String]) -> Result<Vec<(String, Uuid, String)>, Error> {
+        const OPERATION: &str = "look for collections in tables";
+        let found = self.if_table_exists("chroma_collections", OPERATION, async |connection| {
+            sqlx::query!(
+                r#"
+                select table_name as "table_name!", id, name
+                from chroma_collections
+                where table_name = any($1)
+                order by position
+                "#,
+                tables
+            )
+            .fetch_all(on(connection))
+            .await
+        });
+        Ok(found.await?.into_iter().map(|row| (row.table_name, row.id, row.name)).collect())
+    }
+
     /// Those of `tables` that exist, the largest first, at most `most` of them.
     ///
     /// # Errors
