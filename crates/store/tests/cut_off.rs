@@ -2,6 +2,7 @@
 //! connections.
 
 use std::{
+    cell::RefCell,
     pin::pin,
     task::Poll,
     time::{Duration, Instant},
@@ -13,7 +14,8 @@ use sqlx::PgConnection;
 use store::{
     Error,
     postgres::{
-        Database, DatabaseOptions, PostgresStorage, Table, jobs::Job, searches::ReplayedSearch, write::Batch,
+        Database, DatabaseOptions, PostgresStorage, Table, collections::CollectionError, jobs::Job,
+        searches::ReplayedSearch, write::Batch,
     },
     storage::{Atomicity, Change, Selection, Storage as _},
 };
@@ -222,4 +224,59 @@ async fn operation_dropped_at_any_await_leaves_no_response_and_no_transaction() 
         // VACUUM fails inside a transaction that was left open.
         tried.database.vacuum("migration_groups").await.expect("no transaction was left open");
     }
+}
+
+thread_local! {
+    /// The server's warnings to connections of this thread.
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the server's warnings.
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Warn && metadata.target().starts_with("sqlx::postgres::notice")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            WARNINGS.with_borrow_mut(|warnings| warnings.push(record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[tokio::test]
+async fn transaction_whose_commit_is_cut_off_is_not_rolled_back_after_its_end() {
+    log::set_logger(&Warnings).expect("no other test sets one");
+    log::set_max_level(log::LevelFilter::Warn);
+    let (test_database, database) = prepared().await;
+    let mut observer = test_database.connection().await;
+    sqlx::raw_sql("rollback").execute(&mut observer).await.expect("a rollback outside a transaction");
+    assert_eq!(WARNINGS.take().len(), 1, "the server warns of it");
+    let tried = Tried::new().await;
+    let mut observer = tried.test_database.connection().await;
+    let (tenant, name) = ("default_tenant", "docs");
+    tried.database.create_default_tenant().await.expect("it is created");
+    for polls in 0.. {
+        let id = uuid::Uuid::from_u128(polls as u128 + 1);
+        let create = format!(
+            "insert into chroma_collections (id, database_id, name, space, created_at)
+            select '{id}', '00000000-0000-0000-0000-000000000000', '{name}', 'l2', now()
+            on conflict do nothing"
+        );
+        tried.test_database.execute(&create).await;
+        let deleted = tried.database.delete_collection(tenant, "default_database", name);
+        let deleted = cut_off_after(polls, deleted).await;
+        tried.is_left(&mut observer, &format!("after {polls} polls")).await;
+        assert_eq!(WARNINGS.take(), [""; 0], "after {polls} polls");
+        match deleted {
+            None => {}
+            Some(Ok(()) | Err(CollectionError::NotFound)) => break,
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
+    drop(database);
 }

@@ -68,6 +68,8 @@ enum Cleanup {
     /// A statement that is a transaction of its own.
     Statement,
     Transaction,
+    /// A transaction whose end was requested, and may be over.
+    End,
 }
 
 /// A transaction, which is rolled back when it is dropped.
@@ -207,6 +209,7 @@ impl Transaction {
     }
 
     async fn commit_and_note(mut self, known: Arc<Known>) -> sqlx::Result<()> {
+        self.checkout.cleanup = Cleanup::End;
         let rows = sqlx::raw_sql(COMMIT_AND_LOCATE).fetch_all(&mut *self).await?;
         self.checkout.settle();
         let position = rows.first().map(|row| row.try_get::<Option<i64>, _>(0)).transpose()?.flatten();
@@ -221,6 +224,7 @@ impl Transaction {
     }
 
     async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
+        self.checkout.cleanup = Cleanup::End;
         sqlx::raw_sql(statement).execute(&mut *self).await?;
         self.checkout.settle();
         Ok(())
@@ -268,16 +272,24 @@ impl Drop for Checkout {
     }
 }
 
-/// Rolls back and checks that the connection returns the expected answer. Returns whether its server rejects writes; `None`
-/// if the connection cannot be used again.
+/// Ends the transaction, if there is one, and checks that the connection returns the expected answer. Returns whether its server
+/// rejects writes; `None` if the connection cannot be used again.
 async fn is_read_only(connection: &mut PgConnection, cleanup: Cleanup) -> Option<bool> {
     let word = Uuid::new_v4();
-    let question = match cleanup {
-        Cleanup::Nothing | Cleanup::Statement => echo(word),
-        Cleanup::Transaction => roll_back_and_echo(word),
-    };
+    if cleanup != Cleanup::Transaction {
+        let (is_read_only, is_open) = answer(connection, echo(word), word).await?;
+        // Without a transaction, a rollback would be a warning in the logs.
+        if cleanup != Cleanup::End || !is_open {
+            return Some(is_read_only);
+        }
+    }
+    answer(connection, roll_back_and_echo(word), word).await.map(|(is_read_only, _)| is_read_only)
+}
+
+/// The answer to `question`, which has to contain `word`: whether the server rejects writes, and whether a transaction is open.
+async fn answer(connection: &mut PgConnection, question: Sql, word: Uuid) -> Option<(bool, bool)> {
     let said = sqlx::raw_sql(question).fetch_all(connection).await.ok()?;
     let [row] = &said[..] else { return None };
     let is_in_step = row.try_get::<String, _>(0).ok()? == word.to_string();
-    is_in_step.then(|| row.try_get(1).ok()).flatten()
+    is_in_step.then(|| Some((row.try_get(1).ok()?, row.try_get(2).ok()?))).flatten()
 }

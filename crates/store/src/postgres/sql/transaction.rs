@@ -95,9 +95,11 @@ where current_setting(name, true) <> '0'"
     statements
 }
 
-/// Makes the server return `word`, and whether it rejects writes.
+/// Makes the server return `word`, whether it rejects writes, and whether a transaction was begun before.
 pub(crate) fn echo(word: Uuid) -> Sql {
-    trusted(format!("select '{word}', current_setting('transaction_read_only') = 'on'"))
+    trusted(format!(
+        "select '{word}', current_setting('transaction_read_only') = 'on', now() <> statement_timestamp()"
+    ))
 }
 
 /// Rolls a transaction back and then makes the server return the same.
