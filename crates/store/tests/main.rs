@@ -7,6 +7,7 @@ mod databases;
 mod differential;
 mod failover;
 mod labels;
+mod large_answers;
 mod metadata;
 mod names;
 mod replicas;

@@ -14,7 +14,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::large_workers::LARGE_BYTES;
+use crate::{large_workers::LARGE_BYTES, process::Process};
 
 /// `T` as JSON.
 pub(super) struct Json<T>(pub(super) T);
@@ -63,6 +63,18 @@ impl<T: JsonSchema> OperationOutput for JsonList<T> {
     ) -> Vec<(Option<u16>, openapi::Response)> {
         Json::<Vec<T>>::inferred_responses(context, operation)
     }
+}
+
+/// The answer that `make` returns, which has about `bytes`. Large ones are made on the threads of [`LargeWorkers`], so that small
+/// requests do not wait for them.
+///
+/// [`LargeWorkers`]: crate::large_workers::LargeWorkers
+pub(super) async fn answered(
+    process: &Process,
+    bytes: usize,
+    make: impl FnOnce() -> Response + Send + 'static,
+) -> Response {
+    if bytes <= LARGE_BYTES { make() } else { process.large_workers.run(async move { make() }).await }
 }
 
 fn of_body(mut body: Vec<u8>) -> Response {

@@ -24,7 +24,7 @@ use super::{
     configuration::Configured,
     error::{Answered, Refusal},
     extract::{Body, Path},
-    json::Json,
+    json::{Json, answered},
     metadata::{has_valid_keys, is_hidden, sparse_key},
     payload::{Add, Delete, Get, Include, Query, Update, Upsert},
     service_records,
@@ -197,23 +197,27 @@ pub(super) async fn get(
         Ok(collections.get(&collection, selection, parts, page).await?)
     };
     let records = with_collection(&served, &path, read).await?;
-    let mut answer = GetResponse {
-        ids: Vec::with_capacity(records.len()),
-        embeddings: column(&get.include, Include::Embeddings),
-        documents: column(&get.include, Include::Documents),
-        uris: column(&get.include, Include::Uris),
-        metadatas: column(&get.include, Include::Metadatas),
-        include: get.include,
+    let (include, bytes) = (get.include, records.iter().map(bytes_of).sum());
+    let make = move || {
+        let mut answer = GetResponse {
+            ids: Vec::with_capacity(records.len()),
+            embeddings: column(&include, Include::Embeddings),
+            documents: column(&include, Include::Documents),
+            uris: column(&include, Include::Uris),
+            metadatas: column(&include, Include::Metadatas),
+            include,
+        };
+        for record in records {
+            let CollectionRecord { id, embedding, document, uri, metadata } = record;
+            answer.ids.push(id);
+            push(&mut answer.embeddings, embedding);
+            push(&mut answer.documents, document);
+            push(&mut answer.uris, uri);
+            push(&mut answer.metadatas, shown(metadata));
+        }
+        Json(answer).into_response()
     };
-    for record in records {
-        let CollectionRecord { id, embedding, document, uri, metadata } = record;
-        answer.ids.push(id);
-        push(&mut answer.embeddings, embedding);
-        push(&mut answer.documents, document);
-        push(&mut answer.uris, uri);
-        push(&mut answer.metadatas, shown(metadata));
-    }
-    Ok(Json(answer).into_response())
+    Ok(answered(&served.process, bytes, make).await)
 }
 
 pub(super) async fn query(
@@ -242,13 +246,23 @@ pub(super) async fn query(
         let message = "Error executing plan: Internal error: Error finding id";
         return Err(Refusal::Chroma(StatusCode::INTERNAL_SERVER_ERROR, message.to_owned()));
     }
-    let Neighbours { mut records, nearest, .. } = found;
+    let Neighbours { records, nearest, .. } = found;
+    let sizes: Vec<usize> = records.iter().map(bytes_of).collect();
+    let bytes = nearest.iter().flatten().map(|(place, _)| sizes[*place]).sum();
+    let make = move || query_response(records, &nearest, &query.include);
+    Ok(answered(&served.process, bytes, make).await)
+}
+
+fn query_response(
+    mut records: Vec<CollectionRecord>,
+    nearest: &[Vec<(usize, f64)>],
+    include: &[Include],
+) -> Response {
     for record in &mut records {
         record.metadata = shown(record.metadata.take());
     }
-    let include = &query.include;
     let mut answer = QueryResponse::empty(include);
-    for hits in &nearest {
+    for hits in nearest {
         let of = |hit: &(usize, f64)| &records[hit.0];
         answer.ids.push(hits.iter().map(|hit| of(hit).id.as_str()).collect());
         push(&mut answer.embeddings, hits.iter().map(|hit| of(hit).embedding.as_deref()).collect());
@@ -258,7 +272,19 @@ pub(super) async fn query(
         let distance = |hit: &(usize, f64)| Some(hit.1 as f32).filter(|distance| distance.is_finite());
         push(&mut answer.distances, hits.iter().map(distance).collect());
     }
-    Ok(Json(answer).into_response())
+    Json(answer).into_response()
+}
+
+/// The size of a record in an answer, roughly.
+fn bytes_of(record: &CollectionRecord) -> usize {
+    // What surrounds a record; a metadata key with its value; a component.
+    const RECORD: usize = 32;
+    const KEY: usize = 64;
+    const COMPONENT: usize = 12;
+    let texts = [Some(&record.id), record.document.as_ref(), record.uri.as_ref()];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let keys = record.metadata.as_ref().map_or(0, Map::len);
+    RECORD + texts + KEY * keys + COMPONENT * record.embedding.as_ref().map_or(0, Vec::len)
 }
 
 /// Of a query that does not say how many.

@@ -18,7 +18,7 @@ use super::{
     search_watch::SearchWatch,
     servers::{ServerRole, Servers},
     session::{self, Session, Vectors},
-    shares::{Permit, Share, Shares},
+    shares::{Holding, Permit, Share, Shares},
     sql::{
         self,
         transaction::{ReadOn, StatementLimits},
@@ -434,6 +434,17 @@ impl Database {
     /// [`StorageError::Busy`] when the process uses too much memory.
     pub(super) async fn begin_large(&self) -> Result<Permit, StorageError> {
         self.shares.begin_large().await
+    }
+
+    /// The same for an answer that holds locks, or only keeps its connection while it waits; `None` if it must give up first.
+    ///
+    /// # Errors
+    /// As for [`begin_large`](Self::begin_large).
+    pub(super) async fn begin_large_while(&self, holding: Holding) -> Result<Option<Permit>, StorageError> {
+        match holding {
+            Holding::Locks => self.shares.begin_large_if_free().await,
+            Holding::Connection => self.shares.begin_large_with_connection().await,
+        }
     }
 
     /// Reads a small answer, or if it is too large, a large one, when a permit for that is free.

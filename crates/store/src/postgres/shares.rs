@@ -12,10 +12,23 @@ use crate::{memory::MemoryLimit, memory_budget::MemoryExhausted, storage::Storag
 /// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
 const MOST_LARGE: usize = 4;
 
+/// One of so many connections may be that of a large answer which waits for its turn.
+const WAITING_SHARE: usize = 4;
+
 /// Permission to use a connection, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     _held: OwnedSemaphorePermit,
+}
+
+/// What an operation holds while it waits for its turn to read a large answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// A connection.
+    #[default]
+    Connection,
+    /// Locks too, for which the one whose turn it is may wait.
+    Locks,
 }
 
 /// The numbers of connections: each service has a few reserved ones, and all share the rest.
@@ -26,6 +39,8 @@ pub(super) struct Shares {
     shared: Arc<Semaphore>,
     /// Permits for reading large answers.
     large: Arc<Semaphore>,
+    /// How many may wait for such a permit while they have a connection.
+    waiting: Semaphore,
     /// Checked before a large answer is read.
     memory: MemoryLimit,
     /// Of the services that use the pool. Locked only briefly.
@@ -45,6 +60,7 @@ impl Shares {
             own: (connections / 6).max(1),
             shared: Arc::new(Semaphore::new(connections as usize)),
             large: Arc::new(Semaphore::new(large_answers())),
+            waiting: Semaphore::new(connections as usize / WAITING_SHARE),
             memory,
             of_services: Mutex::default(),
         }
@@ -58,6 +74,31 @@ impl Shares {
         let permit = Arc::clone(&self.large).acquire_owned().await;
         self.memory.wait().await.map_err(|MemoryExhausted| StorageError::Busy)?;
         Ok(Permit { _held: permit.expect("nobody closes it") })
+    }
+
+    /// The same if a large answer may be read at once; `None` if not.
+    ///
+    /// # Errors
+    /// As for [`begin_large`](Self::begin_large).
+    pub(super) async fn begin_large_if_free(&self) -> Result<Option<Permit>, StorageError> {
+        let Ok(permit) = Arc::clone(&self.large).try_acquire_owned() else { return Ok(None) };
+        self.memory.wait().await.map_err(|MemoryExhausted| StorageError::Busy)?;
+        Ok(Some(Permit { _held: permit }))
+    }
+
+    /// The same for an answer that keeps its connection while it waits; `None` if so many do that small answers would lack
+    /// connections.
+    ///
+    /// # Errors
+    /// As for [`begin_large`](Self::begin_large).
+    pub(super) async fn begin_large_with_connection(&self) -> Result<Option<Permit>, StorageError> {
+        if let Some(permit) = self.begin_large_if_free().await? {
+            return Ok(Some(permit));
+        }
+        match self.waiting.try_acquire() {
+            Ok(_waits) => self.begin_large().await.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The share of `service`, which is registered as a user of the pool.
@@ -110,6 +151,20 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| query.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
         drop(held);
         assert!(shares.begin_large().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn few_connections_wait_for_a_large_answer() {
+        let shares = Shares::new(12, MemoryLimit::default());
+        let begin = || Box::pin(shares.begin_large_with_connection());
+        let held: Vec<Permit> = (0..large_answers())
+            .map(|_| begin().now_or_never().expect("one is free").unwrap().expect("one is free"))
+            .collect();
+        let mut waiting: Vec<_> = (0..3).map(|_| begin()).collect();
+        assert!(waiting.iter_mut().all(|waits| waits.now_or_never().is_none()));
+        assert!(matches!(begin().now_or_never(), Some(Ok(None))));
+        drop(held);
+        assert!(matches!(waiting.remove(0).now_or_never(), Some(Ok(Some(_)))));
     }
 
     #[tokio::test]

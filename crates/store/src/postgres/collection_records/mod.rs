@@ -8,6 +8,7 @@ mod known;
 mod read;
 mod search;
 mod search_at_once;
+mod turn;
 mod write;
 
 use std::{fmt, sync::Arc};

@@ -8,14 +8,15 @@ use uuid::Uuid;
 use super::{
     CollectionRecord, Collections, RecordParts, RecordSelection,
     escape::{escaped_filter, mapped, unescaped},
+    turn::{Attempt, Turn},
     unsupported,
 };
 use crate::{
     json::decode,
     postgres::{
         Table,
-        bounded::{AnswerSize, bound, bytes_of},
-        collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
+        bounded::{bound, bytes_of},
+        collections::{Collection, CollectionError, failing},
         sql::{
             Sql,
             collections::{self as statements, Rows},
@@ -23,7 +24,7 @@ use crate::{
         },
         unnamed::on,
     },
-    storage::{RecordFilter, StorageError},
+    storage::RecordFilter,
 };
 
 const OPERATION: &str = "read records";
@@ -73,7 +74,8 @@ impl Collections {
         }
         let statement = statements::list_collection_records(table, wanted.rows(), parts, (limit, offset))
             .map_err(unsupported)?;
-        self.read_at_once(collection, (&[], vec![statement]), |row| read(row, parts)).await
+        let turn = Turn::default();
+        self.read_at_once(collection, (&[], vec![statement]), &turn, |row| read(row, parts)).await
     }
 
     /// Checks that the database answers, on a connection of its own.
@@ -101,7 +103,9 @@ impl Collections {
     pub async fn count(&self, collection: &Collection) -> Result<u64, CollectionError> {
         let Some(table) = &collection.table else { return Ok(0) };
         let statement = statements::count_collection_records(table);
-        let counts = self.read_at_once(collection, (&[], vec![statement]), |row| row.try_get::<i64, _>(0));
+        let turn = Turn::default();
+        let counts =
+            self.read_at_once(collection, (&[], vec![statement]), &turn, |row| row.try_get::<i64, _>(0));
         Ok(counts.await?.first().and_then(|count| u64::try_from(*count).ok()).unwrap_or_default())
     }
 
@@ -138,8 +142,9 @@ impl Collections {
         connection: &mut PgConnection,
         (table, keys): (&Table, Vec<Uuid>),
         parts: RecordParts,
+        attempt: &Attempt<'_>,
     ) -> Result<Vec<(Uuid, CollectionRecord)>, CollectionError> {
-        self.read_all(connection, statements::collection_records(table, keys, parts), parts).await
+        self.read_all(connection, statements::collection_records(table, keys, parts), parts, attempt).await
     }
 
     /// The records that `statement` returns, by key.
@@ -148,9 +153,10 @@ impl Collections {
         connection: &mut PgConnection,
         statement: Statement,
         parts: RecordParts,
+        attempt: &Attempt<'_>,
     ) -> Result<Vec<(Uuid, CollectionRecord)>, CollectionError> {
         let rows = bound(statement).fetch(on(connection));
-        self.collect(rows, |row| Ok((row.try_get("id")?, read(row, parts)?))).await
+        self.collect(rows, attempt, |row| Ok((row.try_get("id")?, read(row, parts)?))).await
     }
 
     /// What `read` makes of the rows that the statements return, with these settings. They are one message together with
@@ -159,11 +165,27 @@ impl Collections {
         &self,
         collection: &Collection,
         (settings, mut all): (&[Sql], Vec<Statement>),
+        turn: &Turn,
         read: impl Fn(&PgRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, CollectionError> {
         if collection.version.is_some() {
             all.insert(0, statements::collection_version(collection.id));
         }
+        let attempt = turn.attempt();
+        let done = self.read_message(collection, (settings, &all), &attempt, &read).await;
+        if done.is_err() && self.has_given_up(&attempt).await? {
+            return self.read_message(collection, (settings, &all), &turn.attempt(), &read).await;
+        }
+        done
+    }
+
+    async fn read_message<T>(
+        &self,
+        collection: &Collection,
+        (settings, all): (&[Sql], &[Statement]),
+        attempt: &Attempt<'_>,
+        read: &impl Fn(&PgRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, CollectionError> {
         let read = async |mut rows: BoxStream<'_, sqlx::Result<PgRow>>| {
             if collection.version.is_some() {
                 let row = rows.try_next().await.map_err(failing(OPERATION))?;
@@ -172,36 +194,25 @@ impl Collections {
                     return Err(CollectionError::NotFound);
                 }
             }
-            self.collect(rows, &read).await
+            self.collect(rows, attempt, read).await
         };
-        self.database.read_at_once(settings, &all, failing(OPERATION), read).await
+        self.database.read_at_once(settings, all, failing(OPERATION), read).await
     }
 
     /// What `read` makes of `rows`. Large answers are read in turn.
     async fn collect<T>(
         &self,
         mut rows: BoxStream<'_, sqlx::Result<PgRow>>,
+        attempt: &Attempt<'_>,
         read: impl Fn(&PgRow) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, CollectionError> {
-        let (mut found, mut bytes, mut turn) = (Vec::new(), 0, None);
+        let (mut found, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.map_err(failing(OPERATION))? {
             bytes += bytes_of(&row);
-            if bytes > MAX_RECORDS_BYTES {
-                return Err(CollectionError::TooLarge);
-            }
-            if bytes > AnswerSize::Small.most_bytes() && turn.is_none() {
-                turn = Some(self.database.begin_large().await.map_err(busy)?);
-            }
+            self.admit(bytes, attempt).await?;
             found.push(read(&row).map_err(failing(OPERATION))?);
         }
         Ok(found)
-    }
-}
-
-pub(super) fn busy(error: StorageError) -> CollectionError {
-    match error {
-        StorageError::Busy => CollectionError::Busy,
-        error => CollectionError::Failed { operation: "wait for other large answers", source: error.into() },
     }
 }
 

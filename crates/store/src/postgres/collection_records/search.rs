@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use records::{DistanceSpace, Embedding, lock::Mutex};
+use records::{DistanceSpace, Embedding};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
     CollectionRecord, Collections, RecordParts, RecordSelection,
-    read::{Wanted, busy},
+    read::Wanted,
+    turn::{Attempt, Turn},
     unsupported,
 };
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
         bounded::fetch,
         collections::{Collection, CollectionError, MAX_RECORDS_BYTES, failing},
         search_watch::{FilterClass, SearchNote},
-        shares::Permit,
         sql::{
             collections::{self as statements},
             existing_rows,
@@ -137,20 +137,18 @@ impl Collections {
         if let Some(found) = self.few_nearest(collection, selection, (embeddings, limit), parts).await? {
             return Ok(found);
         }
-        let wanted = Wanted::new(table, selection);
-        // Taken before a connection, so that large queries leave those to others. The records are read in turn, too.
+        let (wanted, turn) = (Wanted::new(table, selection), Turn::default());
         let possible = u64::from(limit).saturating_mul(embeddings.len() as u64);
-        let turn = match possible > MANY_HITS {
-            true => Some(self.database.begin_large().await.map_err(busy)?),
-            false => None,
-        };
-        // If a replica fails, the search is repeated without the turn.
-        let turn = Mutex::new(turn);
-        let find = async |connection: &mut PgConnection| {
-            self.find_in((connection, table), &wanted, (embeddings, limit), (parts, &turn)).await
-        };
-        let Found { found, scans, keys, rows, has_unknown_ids } =
-            Box::pin(self.database.in_read_with(failing(OPERATION), &[], find)).await?;
+        if possible > MANY_HITS {
+            self.wait_for(&turn).await?;
+        }
+        let searches = (embeddings, limit);
+        let attempt = turn.attempt();
+        let mut done = self.find_nearest(table, &wanted, searches, (parts, &attempt)).await;
+        if done.is_err() && self.has_given_up(&attempt).await? {
+            done = self.find_nearest(table, &wanted, searches, (parts, &turn.attempt())).await;
+        }
+        let Found { found, scans, keys, rows, has_unknown_ids } = done?;
         let hits = found.iter().map(Vec::len).sum::<usize>();
         let mut places = HashMap::new();
         let mut by_key: HashMap<Uuid, CollectionRecord> = rows.into_iter().collect();
@@ -172,14 +170,26 @@ impl Collections {
         Ok(Neighbours { records, nearest: found.into_iter().map(hits).collect(), scans, has_unknown_ids })
     }
 
-    /// Finds the nearest of each vector and reads their records, in a transaction that changes nothing. `turn` is ended before
-    /// the records are read.
+    /// Finds the nearest of each vector and reads their records, in a transaction that changes nothing.
+    async fn find_nearest(
+        &self,
+        table: &Table,
+        wanted: &Wanted,
+        searches: (&[Embedding], u32),
+        (parts, attempt): (RecordParts, &Attempt<'_>),
+    ) -> Result<Found, CollectionError> {
+        let find = async |connection: &mut PgConnection| {
+            self.find_in((connection, table), wanted, searches, (parts, attempt)).await
+        };
+        Box::pin(self.database.in_read_with(failing(OPERATION), &[], find)).await
+    }
+
     async fn find_in(
         &self,
         (connection, table): (&mut PgConnection, &Table),
         wanted: &Wanted,
         (embeddings, limit): (&[Embedding], u32),
-        (parts, turn): (RecordParts, &Mutex<Option<Permit>>),
+        (parts, attempt): (RecordParts, &Attempt<'_>),
     ) -> Result<Found, CollectionError> {
         let has_unknown_ids = match &wanted.keys {
             Some(keys) => has_unknown(connection, table, keys).await?,
@@ -208,8 +218,7 @@ impl Collections {
         }
         let (mut known, mut keys) = (HashSet::new(), Vec::new());
         keys.extend(found.iter().flatten().map(|(key, _)| *key).filter(|key| known.insert(*key)));
-        turn.lock().take();
-        let rows = self.with_keys(connection, (table, keys.clone()), parts).await?;
+        let rows = self.with_keys(connection, (table, keys.clone()), parts, attempt).await?;
         Ok(Found { found, scans, keys, rows, has_unknown_ids })
     }
 

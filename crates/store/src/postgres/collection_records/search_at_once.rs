@@ -12,6 +12,7 @@ use super::{
     escape::escaped_filter,
     read::read,
     search::{MANY_HITS, OPERATION, shown as distance_shown},
+    turn::Turn,
     unsupported,
 };
 use crate::{
@@ -45,6 +46,7 @@ struct Message<'a> {
     shown: RecordParts,
     by: NearestBy,
     settings: &'a [Sql],
+    turn: &'a Turn,
 }
 
 /// A row of an answer.
@@ -100,6 +102,7 @@ impl Collections {
             bytes: 0,
             places: HashMap::new(),
         };
+        let turn = Turn::default();
         let index = self.known.lock().index(&table.name);
         let index = match index {
             Some(index) => index,
@@ -123,7 +126,8 @@ impl Collections {
                 // If it finds too few, an exact scan follows.
                 pending.iter().for_each(|search| searches.scans[*search] = Scan::Both);
             }
-            let message = Message { collection, table, filter, limit, shown, by, settings: &settings };
+            let message =
+                Message { collection, table, filter, limit, shown, by, settings: &settings, turn: &turn };
             let mut is_wide = false;
             for part in pending.chunks(MESSAGES * most_vectors) {
                 let (first, second) = part.split_at(part.len().min(most_vectors));
@@ -150,7 +154,7 @@ impl Collections {
         (places, embeddings): (&[usize], &[Embedding]),
         message: &Message<'_>,
     ) -> Result<Vec<Found>, CollectionError> {
-        let Message { collection, table, filter, limit, shown, by, settings } = *message;
+        let Message { collection, table, filter, limit, shown, by, settings, turn } = *message;
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -159,7 +163,7 @@ impl Collections {
             let search = (*place, &embeddings[*place], limit);
             statements.push(nearest_records(table, filter, search, shown, by).map_err(unsupported)?);
         }
-        self.read_at_once(collection, (settings, statements), |row| found(row, shown, by)).await
+        self.read_at_once(collection, (settings, statements), turn, |row| found(row, shown, by)).await
     }
 
     /// How the nearest are found: each in turn, for the searches that the former ones do not complete.

@@ -16,6 +16,7 @@ use super::{
     columns::{as_text, values},
     escape::{escaped, has_nul, mapped, metadata_has_nul},
     search::check_dimensions,
+    turn::{Attempt, Turn},
 };
 use crate::{
     postgres::{
@@ -70,13 +71,16 @@ impl Collections {
         if records.is_empty() {
             return Ok(());
         }
+        let turn = Turn::with_locks();
         for _ in 1..ATTEMPTS {
-            match self.try_write(collection, records, mode).await {
-                Err(error) if is_unique_violation(&error) => {}
-                written => return written,
+            let attempt = turn.attempt();
+            let written = self.try_write(collection, records, mode, &attempt).await;
+            let Err(error) = &written else { return written };
+            if !is_unique_violation(error) && !self.has_given_up(&attempt).await? {
+                return written;
             }
         }
-        self.try_write(collection, records, mode).await
+        self.try_write(collection, records, mode, &turn.attempt()).await
     }
 
     async fn try_write(
@@ -84,6 +88,7 @@ impl Collections {
         collection: &Collection,
         records: &[RecordWrite],
         mode: WriteMode,
+        attempt: &Attempt<'_>,
     ) -> Result<(), CollectionError> {
         let mut transaction = self.begin_writing().await?;
         let table = match self.lock(&mut transaction, collection).await? {
@@ -95,7 +100,7 @@ impl Collections {
         let batch = Batch { collections: self, table: &table, records };
         let added = match mode {
             WriteMode::Add => batch.add(&mut transaction).await?,
-            WriteMode::Update | WriteMode::Upsert => batch.merge(&mut transaction, mode).await?,
+            WriteMode::Update | WriteMode::Upsert => batch.merge(&mut transaction, mode, attempt).await?,
         };
         transaction.commit().await.map_err(failing(OPERATION))?;
         self.database.growth().add(&table.name, added);
@@ -203,7 +208,12 @@ impl Batch<'_> {
     }
 
     /// Merges the records of the batch with each other and with the stored ones, and returns the number of new ones.
-    async fn merge(&self, connection: &mut PgConnection, mode: WriteMode) -> Result<u64, CollectionError> {
+    async fn merge(
+        &self,
+        connection: &mut PgConnection,
+        mode: WriteMode,
+        attempt: &Attempt<'_>,
+    ) -> Result<u64, CollectionError> {
         let mut places: HashMap<Uuid, usize> = HashMap::new();
         let mut merged: Vec<(Uuid, Cow<'_, RecordWrite>)> = Vec::with_capacity(self.records.len());
         for record in self.records {
@@ -220,7 +230,7 @@ impl Batch<'_> {
         let parts = RecordParts { document: true, metadata: true, uri: true, embedding: false };
         let statement = statements::lock_collection_records(self.table, keys);
         let mut stored: HashMap<Uuid, CollectionRecord> =
-            self.collections.read_all(connection, statement, parts).await?.into_iter().collect();
+            self.collections.read_all(connection, statement, parts, attempt).await?.into_iter().collect();
         let (mut changed, mut new) = (Vec::new(), Vec::new());
         for (key, record) in &merged {
             match stored.remove(key) {
