@@ -126,6 +126,33 @@ async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
 }
 
 #[tokio::test]
+async fn recall_is_not_measured_until_a_new_index_has_its_parameters() {
+    let (test_database, database) = prepared().await;
+    fill_between_axes(&test_database).await;
+    index_axes(&test_database).await;
+    let database = watched(&database, 1.0);
+    search_for(&database, &between_axes(), &Selection::default()).await;
+    let mut monitor = monitor(&database);
+    // As a process that has built the index and measures its parameters.
+    let other = Database::connect(&test_database.url()).await.expect("the database answers");
+    let lock = other.lock_indexes("queries").await.expect("the lock is free");
+    let (history, changes) = pass(&mut monitor).await;
+    let counted: Vec<_> =
+        history.iter().map(|row| (row.searches, row.replayed, row.recall, row.missing)).collect();
+    assert_eq!((counted, changes), (vec![(20, 0, None, 0)], Vec::new()));
+    // That of an index whose parameters nothing measures is.
+    lock.release().await.expect("it was held");
+    let (history, _) = pass(&mut monitor).await;
+    assert!(history[0].recall.is_some() && history[0].replayed == 20, "{history:?}");
+    // The parameters of a known index are measured again.
+    retune(&database).await;
+    let lock = other.lock_indexes("queries").await.expect("the lock is free");
+    let (history, _) = pass(&mut monitor).await;
+    assert!(history[0].recall.is_some(), "{history:?}");
+    lock.release().await.expect("it was held");
+}
+
+#[tokio::test]
 async fn filtered_searches_are_measured_by_class_and_their_filters_stay_in_memory() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;

@@ -178,6 +178,7 @@ pub(super) fn migration_key(table: &str) -> String {
     format!("panopticon migrate {table}")
 }
 
-fn index_key(table: &str) -> String {
+/// The key that changes of the indexes of `table` lock.
+pub(super) fn index_key(table: &str) -> String {
     format!("panopticon indexes {table}")
 }

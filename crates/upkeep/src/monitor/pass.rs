@@ -189,13 +189,31 @@ impl Monitor {
         let first = self.passes as usize % kinds.len().max(1);
         kinds.rotate_left(first);
         for (table, filter_class, searches) in kinds {
-            match measure(&self.database, table, &searches, Pace::Background { until }).await {
-                Ok(measurement) => {
+            match self.measure_settled(table, &searches, until).await {
+                Ok(Some(measurement)) => {
                     measured.kinds.insert((table.name.clone(), filter_class), measurement);
                 }
+                Ok(None) => {}
                 Err(error) => measured.failures.push((table.name.clone(), error)),
             }
         }
+    }
+
+    /// Measures `searches`; `None` while an index of the table is new: until its search parameters are measured, and if it was
+    /// built meanwhile, searches find less than they will.
+    async fn measure_settled(
+        &self,
+        table: &Table,
+        searches: &[ReplayedSearch],
+        until: Instant,
+    ) -> Result<Option<Measurement>, store::Error> {
+        let before = self.database.index_progress(table).await?;
+        if before.awaits_parameters() {
+            return Ok(None);
+        }
+        let measurement = measure(&self.database, table, searches, Pace::Background { until }).await?;
+        let after = self.database.index_progress(table).await?;
+        Ok((after.is_same_as(&before) && !after.awaits_parameters()).then_some(measurement))
     }
 
     /// Unfiltered searches of a table; if too few were sampled, further ones derived from its rows, if it has at least

@@ -9,6 +9,7 @@ mod construction;
 mod index;
 mod measured;
 mod observe;
+mod progress;
 mod records;
 mod sample;
 mod searched;
@@ -22,6 +23,7 @@ pub use self::{
         VectorIndex,
     },
     observe::{Memory, Observation, SearchRecall},
+    progress::IndexProgress,
     records::{PlanRecord, StoredPlan},
     sample::{Sample, Share},
     searched::exact_scan_limit,
