@@ -44,6 +44,8 @@ pub struct Monitor {
     too_large: VecDeque<(String, ReplayedSearch)>,
     /// Kinds of searches with an active alert.
     with_alerts: BTreeSet<Kind>,
+    /// Tables and the builds of their indexes without search parameters of their own, at the last pass.
+    without_parameters: BTreeSet<(String, i64)>,
     passes: u32,
 }
 
@@ -78,6 +80,7 @@ impl Monitor {
             filtered: BTreeMap::new(),
             too_large: VecDeque::new(),
             with_alerts: BTreeSet::new(),
+            without_parameters: BTreeSet::new(),
             passes: 0,
         }
     }
@@ -98,13 +101,26 @@ impl Monitor {
         let searched_tables: BTreeSet<String> = windows.keys().map(|kind| kind.0.clone()).collect();
         let searched_tables: Vec<String> = searched_tables.into_iter().collect();
         let mut tables = tables_and(&self.database, &searched_tables).await?;
+        let mut without_parameters = BTreeSet::new();
         for table in &tables {
             match self.database.observe_indexes(table).await {
-                Ok(observation) => drop(rows.insert(table.name.clone(), observation.rows)),
+                Ok(observation) => {
+                    rows.insert(table.name.clone(), observation.rows);
+                    let lacking = observation.indexes.iter();
+                    let lacking = lacking.filter(|index| index.is_searched() && index.measured.is_empty());
+                    without_parameters.extend(lacking.map(|index| (table.name.clone(), index.build)));
+                }
                 Err(error) => measured.failures.push((table.name.clone(), error)),
             }
         }
-        tables.retain(|table| rows.contains_key(&table.name));
+        // Maintenance measures the parameters of a new index before the next pass. If nothing does, its recall is that of the
+        // searches.
+        let is_new = |table: &Table| {
+            let mut new = without_parameters.difference(&self.without_parameters);
+            new.any(|(name, _)| *name == table.name)
+        };
+        tables.retain(|table| rows.contains_key(&table.name) && !is_new(table));
+        self.without_parameters = without_parameters;
         if let Some(lock) = self.database.lock_replays().await? {
             self.replay(&tables, &rows, (&searched, until), &mut measured).await;
             lock.release().await?;
