@@ -9,6 +9,7 @@
 mod begin;
 mod lifecycle;
 mod record;
+mod report;
 mod work;
 
 use records::Service;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 pub use begin::AttemptBegun;
 pub use lifecycle::RetryFailed;
 pub use record::{AttemptEnded, COMPLETED, PendingAnswer, Recorded, RunRecords, TaskDone};
+pub use report::{NamedRun, ReasonCount, RunReasons, RunSpending, UsageInterval};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
 use super::{counted::whole, failure::Failing, result_selection::ResultStatus};
