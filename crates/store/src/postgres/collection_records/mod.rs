@@ -6,6 +6,7 @@ mod columns;
 mod escape;
 mod known;
 mod read;
+mod sample;
 mod search;
 mod search_at_once;
 mod turn;
@@ -17,7 +18,11 @@ use records::{Embedding, lock::Mutex};
 use serde_json::{Map, Value};
 
 use self::known::Known;
-pub use self::{search::Neighbours, write::WriteMode};
+pub use self::{
+    sample::{SAMPLED_CHARACTERS, SampledRecord},
+    search::Neighbours,
+    write::WriteMode,
+};
 pub use super::sql::collections::RecordParts;
 use super::{Database, collections::CollectionError};
 use crate::{

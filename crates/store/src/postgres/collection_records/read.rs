@@ -246,7 +246,7 @@ pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRe
 }
 
 /// The vector of a row, which is what pgvector sends, in hexadecimal digits.
-fn embedding(row: &PgRow) -> sqlx::Result<Option<Vec<f32>>> {
+pub(super) fn embedding(row: &PgRow) -> sqlx::Result<Option<Vec<f32>>> {
     let Some(digits) = row.try_get::<Option<&str>, _>("embedding")? else { return Ok(None) };
     // The dimension and an unused number come first.
     let components = digits.as_bytes().get(2 * size_of::<[u16; 2]>()..).unwrap_or_default();

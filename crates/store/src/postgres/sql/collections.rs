@@ -233,6 +233,37 @@ pub(crate) fn list_collection_records(
     Ok(statement(sql, binds))
 }
 
+/// Up to `limit` records with the first `characters` of their texts, in the order of a hash of their keys, which is that of
+/// nothing else.
+pub(crate) fn sample_collection_records(table: &Table, (limit, characters): (u32, u32)) -> Statement {
+    let mut binds = Binds::default();
+    let name = quoted(&table.name);
+    let filter = of_collection(table, &mut binds).replace('\n', "\n    ");
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let characters = binds.add(Bind::Whole(characters.into()));
+    let beginning = |column: &str| format!("left({}::text, {characters}::int)", quoted(column));
+    let category = table.category_column().map_or_else(|| "null::text".to_owned(), beginning);
+    let is_of_service = Service::ALL.iter().any(|service| service.collection() == table.name);
+    // Those of services get the column when Chroma clients see them first, and no text of theirs is escaped.
+    let escaped = if is_of_service { format!("null::boolean as {ESCAPED}") } else { ESCAPED.to_owned() };
+    statement(
+        format!(
+            "select id, source_id, {escaped}, {} as text, {category} as category,
+    encode(vector_send(embedding), 'hex') as embedding
+from (
+    select id as page_id
+    from {name}{filter}
+    order by uuid_hash(id), id
+    limit {limit}
+) page
+join {name} on id = page_id
+order by uuid_hash(id), id",
+            beginning(&table.text_column)
+        ),
+        binds,
+    )
+}
+
 /// The records with these keys, in no particular order.
 pub(crate) fn collection_records(table: &Table, keys: Vec<Uuid>, parts: RecordParts) -> Statement {
     let mut binds = Binds::default();

@@ -75,6 +75,15 @@ fn statements_are_the_golden_ones() {
         &expect_file!["../golden/change_collection_records.sql"],
     );
     check(
+        Ok(sample_collection_records(table, (10, 120))),
+        &expect_file!["../golden/sample_collection_records.sql"],
+    );
+    let of_service = Table::of(records::Service::Query);
+    check(
+        Ok(sample_collection_records(&of_service, (10, 120))),
+        &expect_file!["../golden/sample_service_records.sql"],
+    );
+    check(
         list_collection_records(table, rows, parts, (Some(1), 2)),
         &expect_file!["../golden/list_collection_records.sql"],
     );
@@ -119,6 +128,7 @@ fn statements_about_a_shared_table_name_the_collection() {
     let embedding = &Embedding::from(vec![1.0, 2.0]);
     let statements = [
         list_collection_records(table, rows, RecordParts::default(), (Some(1), 2)),
+        Ok(sample_collection_records(table, (10, 120))),
         Ok(count_collection_records(table)),
         Ok(delete_collection(table)),
         delete_collection_records(table, rows, None),
