@@ -93,6 +93,17 @@ impl AlertKind {
     }
 }
 
+impl Change {
+    /// Its name in webhooks.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Cleared => "cleared",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
 impl Evidence {
     /// Its kind.
     pub fn kind(self) -> AlertKind {
@@ -178,11 +189,7 @@ impl AlertChange {
     pub fn to_json(&self) -> Value {
         let Self { at, change, alert } = self;
         let mut json = json!({
-            "event": match change {
-                Change::Raised => "raised",
-                Change::Cleared => "cleared",
-                Change::Lapsed => "lapsed",
-            },
+            "event": change.as_str(),
             "alert": alert.evidence.kind().as_str(),
             "table": alert.table,
             "filter_class": alert.filter_class.as_str(),

@@ -12,7 +12,7 @@ use super::alert::{Alert, AlertChange, AlertKind, Change, Evidence};
 use crate::recall::MeanRecall;
 
 /// How far back the history is read: a week contains quiet and busy days.
-pub(super) const BASELINE: Duration = Duration::days(7);
+pub const BASELINE: Duration = Duration::days(7);
 
 /// Minimum replayed searches for a judgement; those of a day count together.
 const LEAST_REPLAYED: f64 = 10.0;

@@ -14,7 +14,7 @@ mod window;
 use std::time::Duration;
 
 pub use alert::{Alert, AlertChange, AlertKind, Change, Evidence};
-pub use drift::{Alerts, alerts};
+pub use drift::{Alerts, BASELINE, alerts};
 pub use measure::{Measurement, Pace, measure, searches_for_rows};
 pub use pass::{Monitor, Pass};
 pub use webhook::{Webhook, WebhookError};
