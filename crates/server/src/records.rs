@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
     Atomicity, CategoryCount, Cursor, Effort, Hit, Insertion, MAX_ANSWER_BYTES, NewRecord, Record, Search,
-    SearchMode, Selection, Start, Storage, StorageError,
+    SearchMode, Selection, Start, Storage, StorageError, StorageKind,
 };
 
 use crate::{
@@ -54,6 +54,11 @@ impl<R: Resource> Records<R> {
     pub(crate) fn new(storage: Arc<dyn Storage>, model: EmbeddingModel, process: Arc<Process>) -> Self {
         debug_assert_eq!(storage.service(), R::SERVICE);
         Self { storage, model, process, resource: PhantomData }
+    }
+
+    /// What its storage is.
+    pub(crate) fn kind(&self) -> StorageKind {
+        self.storage.kind()
     }
 
     /// The process that serves the storage.

@@ -110,6 +110,19 @@ impl Results {
         gatherings: [Gathering; N],
         work: impl FnOnce([Judgements; N]) -> T + Send + 'static,
     ) -> T {
+        self.computed(move || work(gatherings.map(Gathering::finish))).await
+    }
+
+    /// The same for any number of them.
+    pub(crate) async fn compute_all<T: Send + 'static>(
+        &self,
+        gatherings: Vec<Gathering>,
+        work: impl FnOnce(Vec<Judgements>) -> T + Send + 'static,
+    ) -> T {
+        self.computed(move || work(gatherings.into_iter().map(Gathering::finish).collect())).await
+    }
+
+    async fn computed<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let permit = Arc::clone(&self.computations).acquire_owned().await.expect(
             "the semaphore is never \
             closed",
@@ -117,7 +130,7 @@ impl Results {
         let computed = spawn_blocking(move || {
             // Held by the computation, which continues when the request is aborted.
             let _permit = permit;
-            work(gatherings.map(Gathering::finish))
+            work()
         });
         computed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }

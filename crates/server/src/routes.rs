@@ -9,12 +9,12 @@ use aide::axum::{
 use axum::Router;
 use judge::{engine::Judging, runs::Runs};
 use records::Service;
-use store::storage::Storage;
+use store::{postgres::collection_records::Collections, storage::Storage};
 
 use crate::{
     answer::{Enveloped, Form, Unwrapped},
     chroma_api::{self, ChromaApi},
-    console::{self, Console, Labelling, Quality},
+    console::{self, CollectionPages, Console, Labelling, Quality, RunPages},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
@@ -137,6 +137,11 @@ pub fn services(
     let quality = Quality { process: process.clone(), model: model.clone() };
     pages = pages.merge(console::quality_router().with_state(quality));
     pages = pages.merge(console::migrations_router().with_state(process.clone()));
+    // Those of Chroma's API, if it is served here, know collections already.
+    let served = chroma.map(|api| api.collections().clone());
+    let own = || process.database.clone().map(Collections::new);
+    let collections = CollectionPages { process: process.clone(), collections: served.or_else(own) };
+    pages = pages.merge(console::collections_router().with_state(collections));
     let router = router.merge(console.known_to(pages));
     let router = match chroma {
         Some(api) => {
@@ -322,10 +327,10 @@ fn judge(runs: &Runs, process: Arc<Process>) -> Router {
 /// The judge's pages other than those of its storage.
 fn judge_pages(runs: &Runs, process: &Arc<Process>) -> Router {
     let results = Results::new(runs.judging().database().clone(), process.clone());
-    let served = ServedRuns { runs: runs.clone(), process: process.clone() };
+    let pages = RunPages { runs: runs.clone(), results: results.clone() };
     let labelling = Labelling { results: results.clone(), judging: runs.judging().clone() };
     console::runs_router()
-        .with_state(served)
+        .with_state(pages)
         .merge(console::label_router().with_state(labelling))
         .merge(console::compare_router().merge(console::judges_router()).with_state(results))
 }

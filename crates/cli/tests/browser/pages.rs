@@ -9,9 +9,13 @@ use url::{Position, Url};
 use super::{Site, on_site};
 
 /// Pages that the crawl must have seen; in their place, `*` stands for an id.
-const EXPECTED: [&str; 29] = [
+const EXPECTED: [&str; 35] = [
     "/",
+    "/console/collections",
+    "/console/collections/record",
+    "/console/collections/records",
     "/console/compare",
+    "/console/compare/runs",
     "/console/evaluation-metrics",
     "/console/evaluation-metrics/delete",
     "/console/evaluation-metrics/edit",
@@ -33,10 +37,12 @@ const EXPECTED: [&str; 29] = [
     "/console/quality/findings",
     "/console/quality/table",
     "/console/queries",
+    "/console/queries/map",
     "/console/queries/new",
     "/console/queries/record",
     "/console/runs",
     "/console/runs/*",
+    "/console/runs/*/results",
     "/console/runs/new",
     "/console/settings",
 ];
@@ -52,7 +58,7 @@ const FORMS: [(&str, u64); 6] = [
 ];
 
 /// Most pages of the crawl, so that it ends.
-const MOST: usize = 80;
+const MOST: usize = 120;
 
 /// The elements that a keyboard must reach, each with a visible focus.
 const UNREACHABLE: &str = r#"

@@ -11,7 +11,7 @@ use axum::{
 use embed::EmbedError;
 use judge::engine::{Fault, NoOutput, RunError};
 use records::{error_chain, shortened};
-use store::storage::StorageError;
+use store::{postgres::collections::CollectionError, storage::StorageError};
 
 use super::envelope::{Check, Details, ErrorData, ErrorEnvelope, MESSAGE_CHARACTERS};
 
@@ -90,6 +90,9 @@ pub(crate) enum ApiError {
     /// The store failed, or refuses the input.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// An operation on a collection that Chroma clients see failed.
+    #[error(transparent)]
+    Collection(#[from] CollectionError),
     /// The text was not embedded.
     #[error("failed to embed the text")]
     Embed(#[from] EmbedError),
@@ -154,6 +157,17 @@ impl ApiError {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
                 StorageError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::Collection(error) => match error {
+                CollectionError::NotFound | CollectionError::NoDatabase => StatusCode::NOT_FOUND,
+                CollectionError::Taken => StatusCode::CONFLICT,
+                CollectionError::Dimension { .. }
+                | CollectionError::Unsupported { .. }
+                | CollectionError::TooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+                CollectionError::Busy | CollectionError::Unavailable { .. } => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                CollectionError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::Embed(error) => match error {
                 EmbedError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -20,10 +20,12 @@ mod service_records;
 
 use std::sync::Arc;
 
-use store::postgres::collection_records::Collections;
+use serde_json::Value;
+use store::{postgres::collection_records::Collections, storage::RecordFilter};
 
+use self::error::Refusal;
 pub(crate) use self::routes::{OPEN, first_version, router};
-use crate::process::Process;
+use crate::{answer::ApiError, process::Process};
 
 /// Whether clients may delete everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,20 @@ impl ChromaApi {
     pub(crate) fn collections(&self) -> &Collections {
         &self.collections
     }
+}
+
+/// The condition of `where` and `where_document`; `None` without both.
+///
+/// # Errors
+/// When it is not one that Chroma takes.
+pub(crate) fn condition(
+    metadata: Option<&Value>,
+    document: Option<&Value>,
+) -> Result<Option<RecordFilter>, ApiError> {
+    conditions::read(metadata, document).map_err(|refusal| match refusal {
+        Refusal::Chroma(_, reason) => ApiError::invalid("where", reason),
+        Refusal::Other(error) => error,
+    })
 }
 
 /// What the handlers share.

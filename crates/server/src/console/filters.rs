@@ -6,6 +6,7 @@ use axum::{
 };
 use form_urlencoded::Serializer;
 use records::shortened;
+use serde_json::{Value, json};
 
 use crate::{
     answer::{ApiError, SHOWN_CHARACTERS},
@@ -106,6 +107,22 @@ pub(super) fn link<'p>(
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
+/// The condition that `written` says: JSON, or `key=value`, whose value is JSON if it can be.
+pub(super) fn metadata_condition(written: &str) -> Value {
+    match written.split_once('=') {
+        Some((key, value)) if !written.trim_start().starts_with('{') => {
+            let value = value.trim();
+            // Other words are a text.
+            let value = match serde_json::from_str(value) {
+                Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
+                _ => Value::String(value.to_owned()),
+            };
+            json!({ key.trim(): value })
+        }
+        _ => Value::String(written.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,5 +150,15 @@ mod tests {
         }
         assert_eq!(given("%FF=1").expect_err("the name"), "`%FF`: expected percent-encoded UTF-8");
         assert_eq!(given("format=xml").expect_err("unknown"), "`format`: expected `json` or `html`");
+    }
+
+    #[test]
+    fn metadata_conditions_are_json_or_pairs() {
+        assert_eq!(metadata_condition("level=2"), json!({ "level": 2 }));
+        assert_eq!(metadata_condition(" lang = en "), json!({ "lang": "en" }));
+        assert_eq!(metadata_condition("a=b=c"), json!({ "a": "b=c" }));
+        assert_eq!(metadata_condition("a=null"), json!({ "a": "null" }));
+        let json = "{\"a\": {\"$gte\": 1}, \"b\": \"x=y\"}";
+        assert_eq!(metadata_condition(json), Value::String(json.to_owned()));
     }
 }

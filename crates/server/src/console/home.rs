@@ -9,19 +9,20 @@ use axum::{
 };
 use futures_util::future::join_all;
 use maud::{Markup, html};
-use records::Service;
+use records::{Service, timestamp};
 use serde::{Deserialize, Serialize};
 use store::{
     postgres::searches::SearchHistory,
     storage::{Selection, Storage, StorageError},
 };
-use time::OffsetDateTime;
+use upkeep::monitor::{AlertChange, BASELINE};
 
 use super::{
     Console, Source,
     first_steps::{FirstSteps, first_steps},
     page::Page,
     plot::sparkline,
+    quality::{IndexState, Unavailable, indexes, table_link},
     runs::run_link,
     section::Section,
     text,
@@ -39,13 +40,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The history that sparklines show.
 const HISTORY: time::Duration = time::Duration::DAY;
 const LAST_RUNS: u32 = 5;
+const LAST_ALERTS: usize = 5;
+/// Tables whose indexes are listed.
+const MOST_INDEXES: usize = 8;
 
 /// The overview.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Home {
     stores: Vec<Store>,
     searches: Vec<Searches>,
+    /// Those in force.
     alerts: Vec<Alert>,
+    /// The last alerts that were raised and cleared within a week, newest first.
+    past_alerts: Vec<PastAlert>,
+    /// The vector indexes of tables, and what is planned for them.
+    indexes: Vec<IndexState>,
+    /// Tables whose indexes are not listed.
+    more_tables: usize,
     /// The newest runs; null without the judge.
     runs: Option<Vec<Run>>,
     /// What could not be read.
@@ -97,6 +108,19 @@ struct Alert {
     reason: String,
 }
 
+/// What became of an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PastAlert {
+    /// UTC.
+    at: String,
+    /// `raised`, `cleared` or `lapsed`.
+    event: String,
+    table: String,
+    filter_class: String,
+    alert: String,
+    text: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Run {
     id: String,
@@ -104,12 +128,6 @@ struct Run {
     state: String,
     units: u64,
     done: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Unavailable {
-    what: String,
-    reason: String,
 }
 
 /// Shows the overview.
@@ -156,14 +174,16 @@ async fn of_storages(storages: &[std::sync::Arc<dyn Storage>], process: &Process
             Err(error) => home.missing(&format!("{} storage", storage.service()), &error),
         }
     }
+    let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
+    home.read_indexes(process, &services).await;
     let Some(report) = process.searches.as_ref().map(crate::searches::SearchProbe::report) else {
         return home;
     };
+    let now = timestamp::now();
     let mut history = Vec::new();
     if let Some(database) = &process.database {
-        let now = OffsetDateTime::now_utc();
-        let since = time::PrimitiveDateTime::new(now.date(), now.time()) - HISTORY;
-        match tokio::time::timeout(PATIENCE, database.search_history(since)).await {
+        // Alerts follow from it as a whole.
+        match tokio::time::timeout(PATIENCE, database.search_history(now - BASELINE)).await {
             Ok(Ok(stored)) => history = stored.rows,
             Ok(Err(source)) => {
                 let error = StorageError::Failed {
@@ -175,7 +195,9 @@ async fn of_storages(storages: &[std::sync::Arc<dyn Storage>], process: &Process
             Err(_) => home.missing("history of searches", &ApiError::Timeout { limit: PATIENCE }),
         }
     }
-    let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
+    let changes = upkeep::monitor::alerts(&history).changes;
+    home.past_alerts = changes.iter().rev().take(LAST_ALERTS).map(PastAlert::from).collect();
+    history.retain(|row| row.measured_at >= now - HISTORY);
     let is_of_service = |table: &str| services.iter().any(|service| service.collection() == table);
     for total in report.totals.iter().filter(|total| is_of_service(&total.table)) {
         let table = total.table.clone();
@@ -252,6 +274,19 @@ async fn of_service(target: &GatewayTarget, headers: &HeaderMap) -> Home {
 }
 
 impl Home {
+    /// Reads the state of the indexes of the tables of `services`, and of collections.
+    async fn read_indexes(&mut self, process: &Process, services: &[Service]) {
+        let Some((database, upkeep)) = process.database.as_ref().zip(process.upkeep) else { return };
+        let is_shown = |table: &str| {
+            // All services have their tables in each database, and other processes show theirs.
+            let of_service = Service::ALL.into_iter().find(|service| service.collection() == table);
+            of_service.is_none_or(|service| services.contains(&service))
+        };
+        let read = indexes(database, &upkeep.policy, MOST_INDEXES, is_shown).await;
+        (self.indexes, self.more_tables) = (read.0, read.1);
+        self.unavailable.extend(read.2);
+    }
+
     fn missing(&mut self, what: &str, error: &ApiError) {
         tracing::warn!(error = %error.chain(), "the console cannot show {what}");
         self.unavailable.push(Unavailable { what: what.to_owned(), reason: error.public_message() });
@@ -261,6 +296,16 @@ impl Home {
         self.stores.extend(other.stores);
         self.searches.extend(other.searches);
         self.alerts.extend(other.alerts);
+        // Services may share a database.
+        let known = |past: &PastAlert| !self.past_alerts.contains(past);
+        let others: Vec<PastAlert> = other.past_alerts.into_iter().filter(known).collect();
+        self.past_alerts.extend(others);
+        self.past_alerts.sort_by(|a, b| b.at.cmp(&a.at));
+        self.past_alerts.truncate(LAST_ALERTS);
+        let known = |state: &IndexState| self.indexes.iter().all(|known| known.table != state.table);
+        let others: Vec<IndexState> = other.indexes.into_iter().filter(known).collect();
+        self.indexes.extend(others);
+        self.more_tables = self.more_tables.max(other.more_tables);
         self.unavailable.extend(other.unavailable);
         self.runs = self.runs.or(other.runs);
         self
@@ -312,6 +357,58 @@ impl Home {
                 } }
                 p.note { "Searches since this process began; latencies of the last interval; recall as last measured by repeating sampled searches exactly." }
             }
+        }
+    }
+}
+
+impl Home {
+    fn indexes(&self, view: &View) -> Markup {
+        let link = |table: &str| view.has(Section::Quality).then(|| table_link(table));
+        html! {
+            @if !self.indexes.is_empty() {
+                h2 { "Indexes" }
+                div.scroll { table {
+                    thead { tr { th scope="col" { "table" } th.number scope="col" { "rows" } th scope="col" { "index" } th scope="col" { "plan" } } }
+                    tbody { @for state in &self.indexes { tr {
+                        td { @match link(&state.table) { Some(link) => a href=(link) { (text::text(&state.table)) }, None => (text::text(&state.table)) } }
+                        td.number { (text::count(state.rows)) } td { (state.searched()) } td { (state.plan()) }
+                    } } }
+                } }
+                p.note {
+                    "Rows above 200,000 are an estimate. A small table needs no index: an exact scan finds everything."
+                    @if self.more_tables > 0 { " " (text::counted(self.more_tables as u64, "more table")) " on " a href=(Section::Quality.path()) { "Search quality" } "." }
+                }
+            }
+        }
+    }
+
+    fn past_alerts(&self) -> Markup {
+        html! {
+            @if !self.past_alerts.is_empty() {
+                h2 { "Last alerts" }
+                div.scroll { table {
+                    thead { tr { th scope="col" { "time" } th scope="col" { "event" } th scope="col" { "alert" } } }
+                    tbody { @for past in &self.past_alerts { tr {
+                        td { @match timestamp::parse(&past.at) { Some(at) => (text::time(at)), None => (text::text(&past.at)) } }
+                        td { (past.event) } td.text { (text::text(&past.text)) }
+                    } } }
+                } }
+                p.note { "Up to " (LAST_ALERTS) " of a week, newest first." }
+            }
+        }
+    }
+}
+
+impl From<&AlertChange> for PastAlert {
+    fn from(change: &AlertChange) -> Self {
+        let alert = &change.alert;
+        Self {
+            at: timestamp::format(change.at),
+            event: change.change.as_str().to_owned(),
+            table: alert.table.clone(),
+            filter_class: alert.filter_class.as_str().to_owned(),
+            alert: alert.evidence.kind().as_str().to_owned(),
+            text: change.to_string(),
         }
     }
 }
@@ -375,7 +472,9 @@ impl Page for Home {
                     td { (store.kind) }
                 } } }
             } }
+            (self.indexes(view))
             (self.searches())
+            (self.past_alerts())
             @if let Some(runs) = &self.runs {
                 h2 { "Last runs" }
                 @if runs.is_empty() { p.note { "There was no run yet." } }

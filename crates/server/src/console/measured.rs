@@ -2,12 +2,15 @@
 
 use judge::{
     outcome::Counts,
-    statistics::{Interval, share_interval},
+    statistics::{Bin, Interval, share_interval},
 };
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::text;
+use super::{
+    plot::{Bar, bars},
+    text,
+};
 
 /// A name that results may lack.
 pub(super) fn named(name: Option<&String>) -> Markup {
@@ -42,6 +45,36 @@ pub(super) fn by_reason([unparsed, refused, failed, unanswered]: [u64; 4]) -> St
         .map(|(count, reason)| format!("{} {reason}", text::count(count)))
         .collect();
     if named.is_empty() { "none".to_owned() } else { named.join(", ") }
+}
+
+/// Numbers of scores between two bounds.
+#[derive(Debug, Serialize)]
+pub(super) struct BinResponse {
+    low: f64,
+    high: f64,
+    count: u64,
+}
+
+impl BinResponse {
+    /// Those of a histogram.
+    pub(super) fn all(bins: Vec<Bin>) -> Vec<Self> {
+        bins.into_iter().map(|Bin { low, high, count }| Self { low, high, count }).collect()
+    }
+
+    /// `bins` as bars; nothing without scores.
+    pub(super) fn plot(title: &str, bins: &[Self]) -> Markup {
+        let bar = |bin: &Self| Bar {
+            label: if bin.low == bin.high {
+                format!("{}", bin.low)
+            } else {
+                format!("{:.2} to {:.2}", bin.low, bin.high)
+            },
+            count: bin.count,
+            link: None,
+        };
+        let shown: Vec<Bar> = bins.iter().map(bar).collect();
+        html! { @if !shown.is_empty() { (bars((title, "judgements"), &shown)) } }
+    }
 }
 
 /// A share, with its interval by Wilson.

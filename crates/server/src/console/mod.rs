@@ -12,6 +12,7 @@
 //! 5. Add it to the tests in `tests/console`: its HTML as a golden file, and its numbers against those of the API.
 
 mod assets;
+mod collections;
 mod compare;
 mod diff;
 mod filters;
@@ -22,10 +23,12 @@ mod jobs;
 mod judges;
 mod label;
 mod layout;
+mod map;
 mod measured;
 mod migrations;
 mod page;
 mod plot;
+mod projection;
 mod quality;
 mod records;
 mod runs;
@@ -33,6 +36,7 @@ mod section;
 mod settings;
 mod sign_in;
 mod text;
+mod verdict;
 mod view;
 
 use std::sync::Arc;
@@ -55,13 +59,14 @@ use crate::{
 };
 
 pub(crate) use self::{
+    collections::{CollectionPages, router as collections_router},
     compare::router as compare_router,
     judges::router as judges_router,
     label::{Labelling, router as label_router},
     migrations::router as migrations_router,
     quality::{Quality, router as quality_router},
     records::router as records_router,
-    runs::{router as runs_router, without_runs},
+    runs::{RunPages, router as runs_router, without_runs},
     section::{Section, prefixes},
     view::SERVICES_HEADER,
 };

@@ -15,6 +15,8 @@ pub(crate) enum Section {
     Metrics,
     /// Outputs.
     Outputs,
+    /// Collections that Chroma clients see.
+    Collections,
     /// Runs.
     Runs,
     /// Comparisons of models.
@@ -33,11 +35,12 @@ pub(crate) enum Section {
 
 impl Section {
     /// All sections, in the order of the navigation.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Home,
         Self::Queries,
         Self::Metrics,
         Self::Outputs,
+        Self::Collections,
         Self::Runs,
         Self::Compare,
         Self::Judges,
@@ -54,6 +57,7 @@ impl Section {
             Self::Queries => "Queries",
             Self::Metrics => "Metrics",
             Self::Outputs => "Outputs",
+            Self::Collections => "Collections",
             Self::Runs => "Runs",
             Self::Compare => "Compare",
             Self::Judges => "Judges",
@@ -71,6 +75,7 @@ impl Section {
             Self::Queries => format!("/console/{}", Queries::PATH),
             Self::Metrics => format!("/console/{}", EvaluationMetrics::PATH),
             Self::Outputs => format!("/console/{}", Outputs::PATH),
+            Self::Collections => "/console/collections".to_owned(),
             Self::Runs => "/console/runs".to_owned(),
             Self::Compare => "/console/compare".to_owned(),
             Self::Judges => "/console/judges".to_owned(),
@@ -89,7 +94,9 @@ impl Section {
             Self::Queries => &[Service::Query],
             Self::Metrics => &[Service::Evaluation],
             Self::Outputs | Self::Runs | Self::Compare | Self::Judges | Self::Label => &[Service::Judge],
-            Self::Quality | Self::Migrations => &[Service::Judge, Service::Query, Service::Evaluation],
+            Self::Collections | Self::Quality | Self::Migrations => {
+                &[Service::Judge, Service::Query, Service::Evaluation]
+            }
         }
     }
 

@@ -45,6 +45,43 @@ pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
     records.into_bytes()
 }
 
+/// A field of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cell<'c> {
+    /// A text; one that a spreadsheet would run as a formula is escaped.
+    Text(Option<&'c str>),
+    Number(Option<f64>),
+    Count(Option<u64>),
+}
+
+/// A file of rows.
+pub(crate) fn table<'c, const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [Cell<'c>; N]>,
+) -> String {
+    let mut records = headings.join(",");
+    records.push_str("\r\n");
+    for row in rows {
+        for (place, cell) in row.into_iter().enumerate() {
+            let next = if place + 1 == N { '\r' } else { ',' };
+            match cell {
+                Cell::Text(text) => {
+                    let text = text.map(|text| written(text, Formulas::Escaped));
+                    write_text(&mut records, text.as_deref(), next);
+                }
+                Cell::Number(number) => {
+                    write_text(&mut records, number.map(|number| number.to_string()).as_deref(), next);
+                }
+                Cell::Count(count) => {
+                    write_text(&mut records, count.map(|count| count.to_string()).as_deref(), next);
+                }
+            }
+        }
+        records.push('\n');
+    }
+    records
+}
+
 /// First characters of formulas in spreadsheets, including the full-width forms of East Asian keyboards.
 const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
@@ -84,6 +121,17 @@ pub(super) fn write_text(records: &mut String, text: Option<&str>, next: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn table_has_a_line_a_row_and_escapes_texts_alone() {
+        let rows = [
+            [Cell::Text(Some("a,\"b\"")), Cell::Number(Some(-0.5)), Cell::Count(Some(7))],
+            [Cell::Text(Some("=1+1")), Cell::Number(None), Cell::Count(None)],
+            [Cell::Text(None), Cell::Number(Some(1e-9)), Cell::Count(Some(0))],
+        ];
+        let file = table(["text", "number", "count"], rows);
+        assert_eq!(file, "text,number,count\r\n\"a,\"\"b\"\"\",-0.5,7\r\n'=1+1,,\r\n,0.000000001,0\r\n");
+    }
 
     #[test]
     fn fields_are_quoted_where_required() {

@@ -1,6 +1,6 @@
 //! Export of results to a file, written in parts; labels as files, and back.
 
-mod csv;
+pub(crate) mod csv;
 pub(crate) mod labels;
 mod parquet;
 

@@ -146,6 +146,21 @@ impl Results {
         cursor: &str,
         limit: u32,
     ) -> Result<KeysetPage<ResultResponse>, ApiError> {
+        let (items, next_cursor) =
+            self.stored_after(selection, cursor, limit).await.map_err(|error| match error {
+                ApiError::Storage(error) => too_large(error),
+                error => error,
+            })?;
+        Ok(KeysetPage { items: items.into_iter().map(ResultResponse::from).collect(), next_cursor })
+    }
+
+    /// The same as they are stored, and the cursor of the next page.
+    pub(crate) async fn stored_after(
+        &self,
+        selection: &ResultSelection,
+        cursor: &str,
+        limit: u32,
+    ) -> Result<(Vec<StoredResult>, Option<String>), ApiError> {
         let cursor = match cursor {
             "" => None,
             cursor => {
@@ -155,14 +170,13 @@ impl Results {
         };
         // One more row shows whether there is another page.
         let listed = self.database.evaluation_results_after(selection, cursor.as_ref(), limit + 1);
-        let listed = self.process.measured(Service::Judge, "list_results", listed).await;
-        let mut items = listed.map_err(too_large)?;
+        let mut items = self.process.measured(Service::Judge, "list_results", listed).await?;
         let limit = usize::try_from(limit).expect("a limit fits into memory");
         let has_more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
         let next_cursor = last.map(|last| last.result.cursor().to_string());
-        Ok(KeysetPage { items: items.into_iter().map(ResultResponse::from).collect(), next_cursor })
+        Ok((items, next_cursor))
     }
 }
 

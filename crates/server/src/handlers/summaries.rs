@@ -34,30 +34,28 @@ pub(crate) async fn summarize(
     let (gathering, without_query) = results.gather(&filters.into_selection()?).await?;
     let method = MethodParameters { repeats, seed };
     let summary = results.compute([gathering], move |[judgements]| {
-        summarized(&judgements, (method, without_query), models.as_ref())
+        summarized(&judgements, (method, without_query), models.as_slice())
     });
     Ok(Answer::new(summary.await?, "summarized"))
 }
 
-/// The summary of judgements, and the comparison of two models if they are named.
+/// The summary of judgements, and the comparisons of these pairs of models.
 pub(crate) fn summarized(
     judgements: &Judgements,
     (parameters, without_query): (MethodParameters, u64),
-    models: Option<&(String, String)>,
+    models: &[(String, String)],
 ) -> Result<SummaryResponse> {
     check_size(judgements.summary_bytes())?;
     let method = parameters.method();
-    let compared = models
-        .map(|(first, second)| compare_models(judgements, first, second, &method))
-        // Models are compared only on request.
-        .unwrap_or_default();
+    let compared =
+        models.iter().flat_map(|(first, second)| compare_models(judgements, first, second, &method));
     Ok(SummaryResponse {
         repeats: parameters.repeats,
         seed: parameters.seed,
         without_query,
         scores: summarize_scores(judgements, &method).into_iter().map(ScoresResponse::from).collect(),
         pairs: summarize_pairs(judgements, &method).into_iter().map(PairResponse::from).collect(),
-        comparisons: compared.into_iter().map(ComparisonResponse::from).collect(),
+        comparisons: compared.map(ComparisonResponse::from).collect(),
     })
 }
 

@@ -46,11 +46,12 @@ pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, Mode, Resource, SearchRequest, ThemeCount, ThemeFilters,
 };
 pub(crate) use results::{
-    ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ResultResponse,
+    ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ResultResponse, RunId,
+    Status,
 };
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
 pub(crate) use search::{Fields, QueryVector, SearchBatch};
 pub(crate) use summaries::{
-    ComparisonResponse, MethodParameters, PairResponse, PositionResponse, Repeats, RunComparisonResponse,
-    ScoresResponse, SummaryParameters, SummaryResponse,
+    ComparisonResponse, MeanResponse, MethodParameters, PairResponse, PositionResponse, Repeats,
+    RunComparisonResponse, ScoresResponse, SummaryParameters, SummaryResponse,
 };

@@ -75,6 +75,7 @@ pub(crate) struct SearchRequest {
 }
 
 /// Conditions that select records, independent of field names.
+#[derive(Default)]
 pub(crate) struct Conditions {
     pub(crate) category: Option<String>,
     pub(crate) model_id: Option<String>,

@@ -7,13 +7,15 @@ use server::{ApiKey, ServerConfig};
 use super::Browser;
 use crate::{gateway::Gateway, served::Served};
 
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 23] = [
     "/",
     "/console/queries",
     "/console/evaluation-metrics",
     "/console/outputs",
+    "/console/collections",
     "/console/runs",
     "/console/compare",
+    "/console/compare/runs",
     "/console/judges",
     "/console/judges/agreement",
     "/console/label",
@@ -26,6 +28,9 @@ const PAGES: [&str; 18] = [
     "/console/queries/import",
     "/console/runs/new",
     "/console/outputs/new",
+    "/console/queries/map",
+    "/console/evaluation-metrics/map",
+    "/console/outputs/map",
 ];
 
 fn with_key() -> ServerConfig {
@@ -152,7 +157,12 @@ async fn errors_of_the_query_string_name_the_parameter() {
         ("/console/queries?mode=best", "`mode`: unknown variant"),
         ("/console/runs?state=odd", "`state`: unknown variant"),
         ("/console/runs?statte=running", "`statte`: unknown field: did you mean `state`?"),
-        ("/console/compare?model_c=m", "`model_c`: unknown field: did you mean `model_"),
+        ("/console/compare?model_i=m", "`model_i`: unknown field: did you mean `model_"),
+        ("/console/compare?model_a=m&model_c=m", "`model_c`: expected a model other than those before it"),
+        ("/console/compare/runs?run_b=x", "`run_b`: expected a run's id, which is a UUID"),
+        ("/console/compare/export?table=odd", "`table`: unknown variant"),
+        ("/console/queries/map?limit=1", "`limit`: "),
+        ("/console/collections?offset=-1", "`offset`: "),
         ("/console/compare?seed=x", "`seed`: "),
         ("/console/queries/record?id=1&hole=true", "`hole`: unknown field: did you mean `whole`?"),
     ] {

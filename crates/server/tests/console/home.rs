@@ -6,7 +6,13 @@ use records::Service;
 use reqwest::Method;
 use serde_json::json;
 use server::{ApiKey, Probes, Process, ServerConfig, services};
-use store::{postgres::PostgresStorage, storage::Storage};
+use store::{
+    postgres::{
+        PostgresStorage,
+        searches::{FilterClass, MeasuredRecall, SearchHistory},
+    },
+    storage::Storage,
+};
 
 use super::Browser;
 use crate::{
@@ -68,6 +74,53 @@ async fn pages_link_only_to_sections_of_their_address() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn indexes_are_those_of_search_quality_and_alerts_those_of_the_history() {
+    let served = Served::start().await;
+    let now = records::timestamp::now();
+    let row = |minutes: i64, mean: f64| SearchHistory {
+        table: "queries".to_owned(),
+        filter_class: FilterClass::None,
+        measured_at: now - time::Duration::minutes(minutes),
+        seconds: 300.0,
+        searches: 40,
+        latency: None,
+        wanted: 400,
+        returned: 400,
+        replayed: 20,
+        missing: 0,
+        recall: Some(MeasuredRecall { mean, low: mean - 0.01, high: mean + 0.001 }),
+        target: 0.98,
+        rows: 50_000,
+    };
+    let history = [row(3_000, 0.5), row(2_995, 0.999), row(60, 0.6)];
+    served.database.store_search_history(&history).await.expect("it is stored");
+    let mut browser = Browser::new(&served);
+    let (home, quality) = (browser.data("/").await, browser.data("/console/quality").await);
+    let indexes = home["indexes"].as_array().expect("a list");
+    let of = |table: &str| {
+        let found = quality["tables"].as_array().expect("a list").iter().find(|one| one["table"] == table);
+        found.unwrap_or_else(|| panic!("{table}: {quality}")).clone()
+    };
+    assert_eq!((indexes.len(), &home["more_tables"]), (3, &json!(0)), "{home}");
+    for index in indexes {
+        let shown = of(index["table"].as_str().expect("a name"));
+        for (field, value) in index.as_object().expect("an object") {
+            assert_eq!(&shown[field], value, "{field}");
+        }
+    }
+    let past = home["past_alerts"].as_array().expect("a list");
+    let events: Vec<&str> = past.iter().filter_map(|alert| alert["event"].as_str()).collect();
+    assert_eq!(events, ["raised", "cleared", "raised"], "{past:?}");
+    assert!(past.iter().all(|alert| alert["table"] == "queries" && alert["alert"] == "recall"), "{past:?}");
+    let page = browser.get("/").await.text;
+    assert!(page.contains("Last alerts") && page.contains("/console/quality/table?name=queries"), "{page}");
+    // Behind a gateway, services that share a database have each table once.
+    let gateway = Gateway::before_with(&served.url, ServerConfig::default()).await;
+    let behind = send_to(&client(), &gateway.url, Method::GET, "/?format=json", &[], None).await.json();
+    assert_eq!((&behind["indexes"], &behind["past_alerts"]), (&home["indexes"], &home["past_alerts"]));
 }
 
 #[tokio::test]

@@ -29,7 +29,11 @@ async fn run_is_shown_as_by_the_api_and_is_resumed_and_followed() {
     let id = begin(&served, request).await;
     let run = ended(&served, &id).await;
     let path = format!("/console/runs/{id}");
-    assert_eq!(browser.data(&path).await, run);
+    assert_eq!(browser.data(&format!("{path}/live")).await, run);
+    let shown = browser.data(&path).await;
+    for (field, value) in run.as_object().expect("a run") {
+        assert_eq!(&shown[field], value, "{field}");
+    }
     let listed = served.get("/api/v1/runs?state=stopped").await.data();
     let shown = browser.data("/console/runs?state=stopped").await;
     assert_eq!((&shown["items"], &shown["next_cursor"]), (&listed["items"], &listed["next_cursor"]));
@@ -51,7 +55,8 @@ async fn run_is_shown_as_by_the_api_and_is_resumed_and_followed() {
     assert_eq!((&run["state"], &run["budget"]["requests"]), (&json!("completed"), &json!(100)));
     let finished = browser.get(&path).await.text;
     assert!(!finished.contains("data-events"), "nothing changes any more");
-    let cancelled = browser.submit((&path, &format!("{path}/cancel")), &[]).await;
+    assert!(!finished.contains(">Resume<") && !finished.contains(">Retry failed<"), "{finished}");
+    let cancelled = browser.submit(("/console/runs/new", &format!("{path}/cancel")), &[]).await;
     assert_eq!(cancelled.status, 409, "{}", cancelled.text);
     let forged = [("_token".to_owned(), String::new())];
     assert_eq!(browser.post(&format!("{path}/cancel"), &forged).await.status, 403);

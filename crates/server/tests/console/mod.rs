@@ -1,14 +1,18 @@
 //! The console's pages over real HTTP.
 
 mod access;
+mod collections;
 mod compare;
+mod compare_several;
 mod home;
 mod judged;
 mod judges;
 mod label;
+mod map;
 mod migrations;
 mod quality;
 mod records;
+mod run_results;
 mod snapshots;
 
 use reqwest::Method;

@@ -25,7 +25,7 @@ enum Numbers {
 }
 
 /// Pages by the names of their files.
-const PAGES: [(&str, &str, Numbers); 20] = [
+const PAGES: [(&str, &str, Numbers); 23] = [
     ("home", "/", Numbers::Same),
     ("quality", "/console/quality", Numbers::Measured),
     ("quality_table", "/console/quality/table?name=queries", Numbers::Measured),
@@ -35,8 +35,11 @@ const PAGES: [(&str, &str, Numbers); 20] = [
     ("query_delete", "/console/queries/delete?id=q1", Numbers::Same),
     ("query_new", "/console/queries/new", Numbers::Same),
     ("query_import", "/console/queries/import", Numbers::Same),
+    ("queries_map", "/console/queries/map", Numbers::Measured),
+    ("collections", "/console/collections", Numbers::Same),
     ("metric", "/console/evaluation-metrics/record?id=quality", Numbers::Same),
     ("compare", "/console/compare?model_a=m&model_b=n", Numbers::Same),
+    ("compare_runs", "/console/compare/runs", Numbers::Same),
     ("compare_query", "/console/compare/query?query_id=q1&model_a=m&model_b=n", Numbers::Same),
     ("judges", "/console/judges", Numbers::Same),
     ("agreement", "/console/judges/agreement?judge_model=gpt-4&evaluation_prompt_id=quality", Numbers::Same),
@@ -70,6 +73,9 @@ async fn pages_are_as_in_their_files() {
     ended(&served, &id).await;
     let run = browser.get(&format!("/console/runs/{id}")).await;
     expect_file!["golden/run.html"].assert_eq(&shown(&run.text, Numbers::Measured));
+    // The order of results, and the provider's ids, differ between runs.
+    let results = browser.get(&format!("/console/runs/{id}/results?status=failed")).await;
+    expect_file!["golden/run_results.html"].assert_eq(&shown(&results.text, Numbers::Measured));
 }
 
 /// Two queries, a metric, and results, comparisons and labels of two models.

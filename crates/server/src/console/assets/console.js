@@ -103,7 +103,7 @@ const presses = () => {
   window.addEventListener('pageshow', () => { isPressed = false; });
 };
 
-// An element with `data-events` is replaced by the same element of the page, loaded again, at each event.
+// An element with `data-events` is replaced at each event by the same element of the page, or of `data-page`, loaded again.
 const follows = () => {
   const live = document.querySelector('[data-events]');
   if (!live) return;
@@ -114,7 +114,7 @@ const follows = () => {
     if (loading) { again = true; return; }
     loading = true;
     try {
-      const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
+      const answer = await fetch(live.dataset.page ?? location.href, { headers: { accept: 'text/html' } });
       if (answer.ok && !answer.redirected) {
         const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
         const fresh = page.querySelector('#live');

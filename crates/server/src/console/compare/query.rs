@@ -77,7 +77,7 @@ pub(super) async fn show(
     let selection: ResultSelection = selected.into_selection()?;
     let (gathering, without_query) = results.gather(&selection).await?;
     let summary = results
-        .compute([gathering], move |[judgements]| summarized(&judgements, (method, without_query), None));
+        .compute([gathering], move |[judgements]| summarized(&judgements, (method, without_query), &[]));
     let summary = summary.await?;
     let (models, unlisted) = models(&summary.scores, &summary.pairs);
     let given = [filters.model_a.take(), filters.model_b.take()];

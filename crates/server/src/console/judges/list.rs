@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use judge::{
     outcome::Counts,
     results::{DayVerdicts, JudgeDrift, JudgeSummary, summarize_judges},
-    statistics::{Bin, Interval},
+    statistics::Interval,
 };
 use maud::{Markup, html};
 use schemars::JsonSchema;
@@ -18,9 +18,9 @@ use crate::{
         Section,
         filters::{Filters, link},
         layout,
-        measured::{Share, left_out, named, number},
+        measured::{BinResponse, Share, left_out, named, number},
         page::Page,
-        plot::{Bar, Line, Point, bars, lines},
+        plot::{Line, Point, lines},
         text,
         view::View,
     },
@@ -86,13 +86,6 @@ struct JudgeResponse {
     drift: Vec<DayResponse>,
     /// Days with judgements that each entry of `drift` combines, at most.
     days_per_entry: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct BinResponse {
-    low: f64,
-    high: f64,
-    count: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,10 +161,7 @@ impl JudgeResponse {
             failed: of_calls(all.failed),
             mean,
             out_of_range,
-            histogram: histogram
-                .into_iter()
-                .map(|Bin { low, high, count }| BinResponse { low, high, count })
-                .collect(),
+            histogram: BinResponse::all(histogram),
             consistency: of_compared(position.consistent),
             prefers_first: of_compared(position.prefers_first),
             prefers_second: of_compared(position.prefers_second),
@@ -209,16 +199,6 @@ impl JudgeResponse {
 
     fn plots(&self) -> Markup {
         let label = self.label();
-        let bar = |bin: &BinResponse| Bar {
-            label: if bin.low == bin.high {
-                format!("{}", bin.low)
-            } else {
-                format!("{:.2} to {:.2}", bin.low, bin.high)
-            },
-            count: bin.count,
-            link: None,
-        };
-        let bins: Vec<Bar> = self.histogram.iter().map(bar).collect();
         let at = |day: &DayResponse| day.date.midnight();
         let means = self.drift.iter().filter_map(|day| {
             let interval = day.interval.map(|Interval { low, high }| (low, high));
@@ -239,7 +219,7 @@ impl JudgeResponse {
         html! {
             h2 { (text::text(&label)) }
             div.plots {
-                @if !bins.is_empty() { (bars((&format!("Scores of {label}"), "judgements"), &bins)) }
+                (BinResponse::plot(&format!("Scores of {label}"), &self.histogram))
                 @if !means.points.is_empty() { (lines(("Mean score by day, with its 95 % interval over judgements", None), &[means])) }
                 @if missing.iter().any(|line| !line.points.is_empty()) { (lines(("Share of calls without a score, by day", None), &missing)) }
             }

@@ -8,6 +8,7 @@ mod forest;
 mod heat_map;
 mod lines;
 mod rates;
+mod scatter;
 mod sparkline;
 
 use maud::{Markup, html};
@@ -20,6 +21,7 @@ pub(super) use self::{
     heat_map::{Cell, heat_map},
     lines::{Line, Point, lines},
     rates::win_rates,
+    scatter::{MOST_GROUPS, Spot, scatter},
     sparkline::sparkline,
 };
 

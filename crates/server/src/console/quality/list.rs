@@ -50,18 +50,25 @@ struct TablesPage {
 /// A table.
 #[derive(Debug, Serialize)]
 struct TableSummary {
-    table: String,
-    rows: u64,
+    #[serde(flatten)]
+    state: IndexState,
     dimension: usize,
     distance: &'static str,
-    /// The index that searches use; null for exact scans.
-    index: Option<String>,
-    /// What the plan changes.
-    planned_changes: usize,
-    /// Whether the plan measures search parameters.
-    plans_tuning: bool,
     /// Searches of the last day by class of filters, without their points.
     searches: Vec<ClassHistory>,
+}
+
+/// The index of a table, and what is planned for it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in super::super) struct IndexState {
+    pub(in super::super) table: String,
+    pub(in super::super) rows: u64,
+    /// The index that searches use; null for exact scans.
+    pub(in super::super) index: Option<String>,
+    /// What the plan changes.
+    pub(in super::super) planned_changes: usize,
+    /// Whether the plan measures search parameters.
+    pub(in super::super) plans_tuning: bool,
 }
 
 /// Shows the tables.
@@ -121,22 +128,24 @@ pub(super) fn searched(observation: &Observation) -> Option<String> {
     Some(index.definition.to_string())
 }
 
-impl TableSummary {
-    fn new(observation: &Observation, policy: &Policy, searches: Vec<ClassHistory>) -> Self {
-        let (plan, Table { name, dimension, space, .. }) = (plan(observation, policy), &observation.table);
+impl IndexState {
+    pub(super) fn new(observation: &Observation, policy: &Policy) -> Self {
+        let plan = plan(observation, policy);
         Self {
-            table: name.clone(),
+            table: observation.table.name.clone(),
             rows: observation.rows,
-            dimension: *dimension,
-            distance: space.as_str(),
             index: searched(observation),
             planned_changes: plan.changes.len(),
             plans_tuning: plan.tuning.is_some(),
-            searches,
         }
     }
 
-    fn plan(&self) -> Markup {
+    /// How searches find rows.
+    pub(in super::super) fn searched(&self) -> Markup {
+        html! { @match &self.index { Some(index) => (index), None => "none: exact scan" } }
+    }
+
+    pub(in super::super) fn plan(&self) -> Markup {
         html! {
             @match (self.planned_changes, self.plans_tuning) {
                 (0, false) => "nothing to do",
@@ -144,6 +153,14 @@ impl TableSummary {
                 (changes, _) => { (text::counted(changes as u64, "change")) },
             }
         }
+    }
+}
+
+impl TableSummary {
+    fn new(observation: &Observation, policy: &Policy, searches: Vec<ClassHistory>) -> Self {
+        let Table { dimension, space, .. } = &observation.table;
+        let state = IndexState::new(observation, policy);
+        Self { state, dimension: *dimension, distance: space.as_str(), searches }
     }
 
     fn rows(&self) -> Markup {
@@ -153,11 +170,11 @@ impl TableSummary {
             @for place in 0..height {
                 tr {
                     @if place == 0 {
-                        td rowspan=(height) { a href=(table_link(&self.table)) { (text::text(&self.table)) } }
-                        td.number rowspan=(height) { (text::count(self.rows)) }
+                        td rowspan=(height) { a href=(table_link(&self.state.table)) { (text::text(&self.state.table)) } }
+                        td.number rowspan=(height) { (text::count(self.state.rows)) }
                         td rowspan=(height) { (self.dimension) ", " (self.distance) }
-                        td rowspan=(height) { @match &self.index { Some(index) => (index), None => "none: exact scan" } }
-                        td rowspan=(height) { (self.plan()) }
+                        td rowspan=(height) { (self.state.searched()) }
+                        td rowspan=(height) { (self.state.plan()) }
                     }
                     @match self.searches.get(place) {
                         None => { td colspan="8" { span.note { "no vector search within a day" } } }

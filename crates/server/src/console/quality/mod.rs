@@ -17,10 +17,12 @@ use axum::{
     routing::{get, post},
 };
 use maud::{Markup, html};
-use records::error_chain;
-use serde::Serialize;
+use records::{Service, error_chain};
+use serde::{Deserialize, Serialize};
 use store::postgres::Database;
+use upkeep::Policy;
 
+pub(super) use self::list::IndexState;
 use super::{Section, filters::link, jobs, layout, text};
 use crate::{
     answer::ApiError, config::UpkeepConfig, embedding::EmbeddingModel, handlers::runs::Events,
@@ -61,11 +63,38 @@ impl Quality {
     }
 }
 
+/// The indexes of up to `most` tables of `database` for which `is_shown` holds, how many more there are, and what could not
+/// be read.
+pub(super) async fn indexes(
+    database: &Database,
+    policy: &Policy,
+    most: usize,
+    is_shown: impl Fn(&str) -> bool,
+) -> (Vec<IndexState>, usize, Vec<Unavailable>) {
+    let mut tables = match within("the list of tables", upkeep::tables(database)).await {
+        Ok(tables) => tables,
+        Err(missing) => return (Vec::new(), 0, vec![missing]),
+    };
+    tables.retain(|table| is_shown(&table.name));
+    // Those of services first; the others are many.
+    tables.sort_by_key(|table| Service::ALL.iter().all(|service| service.collection() != table.name));
+    let more = tables.len().saturating_sub(most);
+    let (mut states, mut unavailable) = (Vec::new(), Vec::new());
+    for table in tables.into_iter().take(most) {
+        let what = format!("the index of {}", table.name);
+        match within(&what, upkeep::observe(database, &table)).await {
+            Ok(observation) => states.push(IndexState::new(&observation, policy)),
+            Err(missing) => unavailable.push(missing),
+        }
+    }
+    (states, more, unavailable)
+}
+
 /// A part that could not be read.
-#[derive(Debug, Serialize)]
-struct Unavailable {
-    what: String,
-    reason: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Unavailable {
+    pub(super) what: String,
+    pub(super) reason: String,
 }
 
 impl Unavailable {
@@ -96,7 +125,7 @@ fn unavailable(parts: &[Unavailable]) -> Markup {
     }
 }
 
-fn table_link(name: &str) -> String {
+pub(super) fn table_link(name: &str) -> String {
     link(&format!("{}/table", Section::Quality.path()), [("name", Some(name))])
 }
 

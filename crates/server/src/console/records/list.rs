@@ -12,7 +12,7 @@ use crate::{
     answer::ApiError,
     console::{
         Section,
-        filters::{Filters, link},
+        filters::{Filters, link, metadata_condition},
         layout,
         page::Page,
         plot::{Bar, bars},
@@ -155,22 +155,6 @@ fn conditions(parameters: &ListParameters) -> Conditions {
         document: parameters.contains.map(|contained| json!({ "$contains": contained })),
         start: parameters.start_date,
         end: parameters.end_date,
-    }
-}
-
-/// The condition that `written` says: JSON, or `key=value`, whose value is JSON if it can be.
-fn metadata_condition(written: &str) -> Value {
-    match written.split_once('=') {
-        Some((key, value)) if !written.trim_start().starts_with('{') => {
-            let value = value.trim();
-            // Other words are a text.
-            let value = match serde_json::from_str(value) {
-                Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
-                _ => Value::String(value.to_owned()),
-            };
-            json!({ key.trim(): value })
-        }
-        _ => Value::String(written.to_owned()),
     }
 }
 
@@ -344,6 +328,7 @@ impl Page for RecordsPage {
             div.actions {
                 a.button.quiet href={ (self.path()) "/new" } { "Add" }
                 a.button.quiet href={ (self.path()) "/import" } { "Import JSON Lines" }
+                a.button.quiet href={ (self.path()) "/map" } { "Map" }
                 a.button.quiet href=(self.export_link()) download={ (self.resource) ".jsonl" } { "Export as JSON Lines" }
                 span.note {
                     @match self.count {
@@ -360,20 +345,5 @@ impl Page for RecordsPage {
             }
             (self.categories_plot())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metadata_conditions_are_json_or_pairs() {
-        assert_eq!(metadata_condition("level=2"), json!({ "level": 2 }));
-        assert_eq!(metadata_condition(" lang = en "), json!({ "lang": "en" }));
-        assert_eq!(metadata_condition("a=b=c"), json!({ "a": "b=c" }));
-        assert_eq!(metadata_condition("a=null"), json!({ "a": "null" }));
-        let json = "{\"a\": {\"$gte\": 1}, \"b\": \"x=y\"}";
-        assert_eq!(metadata_condition(json), Value::String(json.to_owned()));
     }
 }

@@ -3,6 +3,7 @@
 mod edit;
 mod import;
 mod list;
+mod map;
 mod record;
 mod results;
 
@@ -26,6 +27,7 @@ pub(crate) fn router<R: Resource>() -> Router<Records<R>> {
     let path = |rest: &str| format!("{}{rest}", Section::of_records(R::SERVICE).path());
     Router::new()
         .route(&path(""), get(list::show::<R>))
+        .route(&path("/map"), get(map::show::<R>))
         .route(&path("/export"), get(export::<R>))
         .route(&path("/record"), get(record::show::<R>))
         .route(&path("/new"), get(edit::show_new::<R>).post(edit::store::<R>))

@@ -105,13 +105,11 @@ pub(super) async fn show<R: Resource>(
 }
 
 async fn neighbours<R: Resource>(records: &Records<R>, record: &Record) -> Result<Vec<Row>, ApiError> {
-    let conditions =
-        Conditions { category: None, model_id: None, filter: None, document: None, start: None, end: None };
     let search = SearchRequest {
         text: Some(record.text.clone()),
         embedding: None,
         limit: NEIGHBOURS as u32 + 1,
-        conditions,
+        conditions: Conditions::default(),
         min_similarity: None,
         mode: Mode::Vector,
         exact: false,

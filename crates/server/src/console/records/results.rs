@@ -5,13 +5,13 @@ use std::cmp::Reverse;
 use ::records::{Service, timestamp};
 use maud::{Markup, html};
 use serde::{Serialize, Serializer};
-use store::postgres::{ResultSelection, ResultStatus, ResultWinner, StoredJudgement};
+use store::postgres::{ResultSelection, StoredJudgement};
 use time::PrimitiveDateTime;
 
 use super::record_link;
 use crate::{
     answer::ApiError,
-    console::{Section, filters::link, measured::named, text, view::View},
+    console::{Section, filters::link, measured::named, text, verdict::Verdict, view::View},
     process::Process,
 };
 
@@ -33,22 +33,10 @@ struct QueryResult {
     judge_model: Option<String>,
     evaluation_prompt_id: Option<String>,
     run_id: Option<String>,
-    status: &'static str,
-    score: Option<f64>,
-    is_out_of_range: bool,
-    /// Of two answers.
-    comparison: Option<Compared>,
+    #[serde(flatten)]
+    verdict: Verdict,
     #[serde(serialize_with = "written")]
     timestamp: Option<PrimitiveDateTime>,
-}
-
-#[derive(Debug, Serialize)]
-struct Compared {
-    opponent: Option<String>,
-    /// Whether the judge saw the opponent's answer first.
-    is_swapped: bool,
-    /// `model`, `opponent` or `tie`; null without a verdict.
-    winner: Option<&'static str>,
 }
 
 fn written<S: Serializer>(time: &Option<PrimitiveDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -111,14 +99,7 @@ impl From<&StoredJudgement<'_>> for QueryResult {
             judge_model: owned(judgement.judge_model),
             evaluation_prompt_id: owned(judgement.evaluation_prompt_id),
             run_id: owned(judgement.run_id),
-            status: judgement.status.as_str(),
-            score: judgement.score,
-            is_out_of_range: judgement.is_out_of_range,
-            comparison: judgement.comparison.map(|comparison| Compared {
-                opponent: owned(comparison.opponent),
-                is_swapped: comparison.is_swapped,
-                winner: comparison.winner.map(ResultWinner::as_str),
-            }),
+            verdict: Verdict::from(judgement),
             timestamp: judgement.at,
         }
     }
@@ -132,7 +113,7 @@ impl QueryResult {
             }
             value => named(value),
         };
-        let opponent = self.comparison.as_ref().and_then(|comparison| comparison.opponent.as_deref());
+        let opponent = self.verdict.comparison.as_ref().and_then(|comparison| comparison.opponent.as_deref());
         let side_by_side = link(
             &format!("{}/query", Section::Compare.path()),
             [("query_id", Some(query)), ("model_a", self.model_id.as_deref()), ("model_b", opponent)],
@@ -144,7 +125,7 @@ impl QueryResult {
                 id => (named(id.as_ref())),
             } }
             td { (of_section(Section::Judges, "judge_model", self.judge_model.as_ref())) }
-            td { (self.verdict()) }
+            td { (self.verdict.shown()) }
             td { @if let Some(time) = self.timestamp { (text::time(time)) } @else { span.note { "unknown" } } }
             td { @match &self.run_id {
                 // Results may name runs that are not Panopticon's.
@@ -154,28 +135,5 @@ impl QueryResult {
             } }
             td { @if view.has(Section::Compare) && self.model_id.is_some() { a href=(side_by_side) { "side by side" } } }
         } }
-    }
-
-    fn verdict(&self) -> Markup {
-        let scored = ResultStatus::Scored.as_str();
-        html! {
-            @match &self.comparison {
-                Some(comparison) => {
-                    @match comparison.winner {
-                        Some("model") => "better than ",
-                        Some("opponent") => "worse than ",
-                        Some(_) => "tie with ",
-                        None => { (self.status) " against " },
-                    }
-                    (named(comparison.opponent.as_ref()))
-                    span.note { ", shown " @if comparison.is_swapped { "second" } @else { "first" } }
-                }
-                None if self.status == scored => {
-                    @match self.score { Some(score) => (score), None => "–" }
-                    @if self.is_out_of_range { " " span.problem { "off the scale" } }
-                }
-                None => (self.status),
-            }
-        }
     }
 }

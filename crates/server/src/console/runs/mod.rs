@@ -1,15 +1,16 @@
-//! Runs: the list, and one run while it proceeds.
+//! Runs: the list, one run while it proceeds, and its results.
 
 mod create;
+mod results;
+mod run;
 
-use ::records::Service;
 use axum::{
     Router,
-    extract::State,
+    extract::{FromRef, State},
     response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
-use judge::runs::{AnswerCounts, PlannedModel, Retry, RunBudget, RunProgress, Runs, UnitCounts};
+use judge::runs::{PlannedModel, Retry, RunBudget, RunProgress, Runs, UnitCounts};
 use maud::{Markup, html};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,14 +22,17 @@ use super::{
     layout,
     measured::by_reason,
     page::Page,
-    records::record,
     text,
     view::View,
 };
 use crate::{
     answer::ApiError,
-    handlers::runs::{ServedRuns, events, listed, run_id},
+    handlers::{
+        results::export,
+        runs::{ServedRuns, events, listed, run_id},
+    },
     request::{Both, Segment},
+    results::Results,
     wire::{KeysetPage, KeysetParameters, RunFilters},
 };
 
@@ -36,14 +40,42 @@ type Result<T> = std::result::Result<T, ApiError>;
 
 const STATES: [&str; 4] = ["running", "completed", "stopped", "cancelled"];
 
+/// What the pages need.
+#[derive(Clone)]
+pub(crate) struct RunPages {
+    pub(crate) runs: Runs,
+    pub(crate) results: Results,
+}
+
+impl FromRef<RunPages> for Runs {
+    fn from_ref(pages: &RunPages) -> Self {
+        pages.runs.clone()
+    }
+}
+
+impl FromRef<RunPages> for Results {
+    fn from_ref(pages: &RunPages) -> Self {
+        pages.results.clone()
+    }
+}
+
+impl FromRef<RunPages> for ServedRuns {
+    fn from_ref(pages: &RunPages) -> Self {
+        Self { runs: pages.runs.clone(), process: pages.results.process.clone() }
+    }
+}
+
 /// The pages of runs.
-pub(crate) fn router() -> Router<ServedRuns> {
+pub(crate) fn router() -> Router<RunPages> {
     let path = |rest: &str| format!("{}{rest}", Section::Runs.path());
     Router::new()
         .route(&path(""), get(list))
         .route(&path("/new"), get(create::show).post(create::create))
-        .route(&path("/{id}"), get(show))
+        .route(&path("/export"), get(export))
+        .route(&path("/{id}"), get(run::show))
+        .route(&path("/{id}/live"), get(run::show_live))
         .route(&path("/{id}/events"), get(events))
+        .route(&path("/{id}/results"), get(results::show))
         .route(&path("/{id}/cancel"), post(cancel))
         .route(&path("/{id}/resume"), post(resume))
 }
@@ -107,16 +139,6 @@ async fn list(
     let state = view.given.parameter("state").map(str::to_owned);
     let page = listed(&runs, &filters, &keyset).await?;
     Ok(view.show(&RunsPage { page, state }))
-}
-
-/// A run.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct RunPage(RunProgress);
-
-async fn show(view: View, State(runs): State<Runs>, Segment(id): Segment) -> Result<Response> {
-    let progress = runs.progress(run_id(&id)?).await?;
-    Ok(view.show(&RunPage(progress)))
 }
 
 /// A form without fields.
@@ -275,119 +297,4 @@ fn cost(run: &RunProgress) -> String {
         count => format!(" + {} of unknown cost", text::count(count)),
     };
     format!("{:.4}{unknown}", run.used.cost_usd)
-}
-
-impl RunPage {
-    fn actions(&self, view: &View) -> Markup {
-        let Self(run) = self;
-        let path = run_link(run.id);
-        let number = |limit: Option<u64>| limit.map(|limit| limit.to_string());
-        html! {
-            @if run.is_running() {
-                form method="post" action={ (path) "/cancel" } {
-                    (view.token())
-                    button.danger type="submit" { "Cancel" }
-                    " " span.note { "Calls in progress are completed and stored." }
-                }
-            } @else {
-                details {
-                    summary { "Resume" }
-                    form.filters method="post" action={ (path) "/resume" } {
-                        (view.token())
-                        label { "calls at most" input name="requests" inputmode="numeric" value=[number(run.budget.requests)]; }
-                        label { "tokens at most" input name="tokens" inputmode="numeric" value=[number(run.budget.tokens)]; }
-                        label { "USD at most" input name="cost_usd" inputmode="decimal" value=[run.budget.cost_usd]; }
-                        label { "seconds at most" input name="wall_time_s" inputmode="numeric" value=[number(run.budget.wall_time_s)]; }
-                        label { "retry failed" input type="checkbox" name="retry_failed" value="true"; }
-                        button type="submit" { "Resume" }
-                    }
-                }
-            }
-        }
-    }
-
-    fn counts(&self) -> Markup {
-        let Self(run) = self;
-        let AnswerCounts { total, done, answered, refused, failed } = run.answers;
-        let units = run.units;
-        html! {
-            div.scroll { table {
-                thead { tr { th scope="col" { "" } th scope="col" { "done" } th.number scope="col" { "with a value" } th.number scope="col" { "unparsed" }
-                    th.number scope="col" { "refused" } th.number scope="col" { "failed" } th.number scope="col" { "unanswered" } } }
-                tbody {
-                    tr { td { "answers" } td { (progress((done, total), "answers")) } td.number { (text::count(answered)) } td.number { "–" }
-                        td.number { (text::count(refused)) } td.number { (text::count(failed)) } td.number { "–" } }
-                    tr { td { "judgements" } td { (progress((units.done, units.total), "judgements")) } td.number { (text::count(units.scored)) }
-                        td.number { (text::count(units.unparsed)) } td.number { (text::count(units.refused)) }
-                        td.number { (text::count(units.failed)) } td.number { (text::count(units.unanswered)) } }
-                }
-            } }
-        }
-    }
-
-    fn budget(&self) -> Markup {
-        let Self(run) = self;
-        let row = |what: &str, used: String, limit: Option<String>| {
-            html! { tr { td { (what) } td.number { (used) } td.number { (limit.as_deref().unwrap_or("no limit")) } } }
-        };
-        let limit = |limit: Option<u64>| limit.map(text::count);
-        html! {
-            h2 { "Used" }
-            div.scroll { table {
-                thead { tr { th scope="col" { "" } th.number scope="col" { "used" } th.number scope="col" { "budget" } } }
-                tbody {
-                    (row("calls", text::count(run.used.requests), limit(run.budget.requests)))
-                    (row("tokens", text::count(run.used.tokens), limit(run.budget.tokens)))
-                    (row("USD", cost(run), run.budget.cost_usd.map(|usd| format!("{usd:.4}"))))
-                }
-            } }
-            @if run.used.without_usage > 0 {
-                p.note { (text::counted(run.used.without_usage, "answer")) " did not report their tokens." }
-            }
-        }
-    }
-}
-
-impl Page for RunPage {
-    fn title(&self) -> String {
-        self.0.name.clone().unwrap_or_else(|| format!("Run {}", self.0.id))
-    }
-
-    fn section(&self) -> Section {
-        Section::Runs
-    }
-
-    fn body(&self, view: &View) -> Markup {
-        let Self(run) = self;
-        let id = run.id.to_string();
-        let events = run.is_running().then(|| format!("{}/events", run_link(run.id)));
-        let compare = link(&Section::Compare.path(), [("run_id", Some(id.as_str()))]);
-        html! {
-            div #live.live data-events=[events] aria-live="polite" {
-                p {
-                    strong { (run.state.as_str()) }
-                    @if run.is_running() { ", " (text::counted(run.workers, "worker")) }
-                    @if let Some(reason) = &run.stop_reason { ": " (text::text(reason)) }
-                }
-                @if run.is_running() { p.note { (layout::RELOAD) } }
-                @for problem in &run.problems { p.problem { (text::text(problem)) } }
-                (self.counts())
-                (self.actions(view))
-                (self.budget())
-            }
-            h2 { "Plan" }
-            dl {
-                dt { "id" } dd { (text::id(&id)) }
-                dt { "mode" } dd { (serde_json::to_value(run.mode).ok().and_then(|mode| mode.as_str().map(str::to_owned)).unwrap_or_default()) }
-                dt { "created" } dd { (text::time(run.created_at)) }
-                @if run.began_at != run.created_at { dt { "last resumed" } dd { (text::time(run.began_at)) } }
-                @if let Some(ended) = run.ended_at { dt { "ended" } dd { (text::time(ended)) } }
-                dt { "queries" } dd { (text::count(run.queries.into())) }
-                dt { "models" } dd { (models(&run.models)) }
-                dt { "judges" } dd { (models(&run.judge_models)) " × " (run.repeats) }
-                dt { "metrics" } dd { @for metric in &run.evaluation_prompt_ids { (record(view, Service::Evaluation, metric)) " " } }
-            }
-            div.actions { a.button.quiet href=(compare) { "Scores of this run" } }
-        }
-    }
 }
