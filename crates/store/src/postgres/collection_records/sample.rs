@@ -4,7 +4,7 @@ use records::Service;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Collections, escape::unescaped, read::embedding};
+use super::{Collections, escape::unescaped, read::embedding, turn::Turn};
 use crate::postgres::{
     Table,
     collections::{Collection, CollectionError, DEFAULT_DATABASE, DEFAULT_TENANT},
@@ -39,7 +39,7 @@ impl Collections {
     ) -> Result<Vec<SampledRecord>, CollectionError> {
         let Some(table) = &collection.table else { return Ok(Vec::new()) };
         let statement = sample_collection_records(table, (limit, SAMPLED_CHARACTERS));
-        self.read_at_once(collection, (&[], vec![statement]), record).await
+        self.read_at_once(collection, (&[], vec![statement]), &Turn::default(), record).await
     }
 
     /// The same of the records of a service, whether or not Chroma clients see them.
