@@ -231,6 +231,7 @@ fn dimension(one: &Registration) -> Option<i32> {
 
 /// How often what another transaction removes meanwhile is added again.
 const ATTEMPTS: usize = 20;
+const REMOVED: &str = "add tenants or databases, which other processes removed again and again";
 
 /// Adds tenants, and returns those that did not exist. None of them is removed until the end of the transaction.
 pub(super) async fn add_tenants(
@@ -260,10 +261,10 @@ pub(super) async fn add_tenants(
             tenants
         );
         if locked.fetch_all(on(connection)).await.during(OPERATION)?.len() == wanted {
-            break;
+            return Ok(all_added);
         }
     }
-    Ok(all_added)
+    Err(sqlx::Error::RowNotFound).during(REMOVED)
 }
 
 /// Adds databases, pairs of a tenant and a name, and returns those that did not exist. None of them is removed until the end of
@@ -314,10 +315,10 @@ pub(super) async fn add_databases(
         let locked: HashSet<Uuid> =
             locked.fetch_all(on(connection)).await.during(OPERATION)?.into_iter().collect();
         if locked.len() == wanted {
-            break;
+            return Ok(all_added);
         }
     }
-    Ok(all_added)
+    Err(sqlx::Error::RowNotFound).during(REMOVED)
 }
 
 #[cfg(test)]
