@@ -112,6 +112,7 @@ async fn small_answers_do_not_wait_for_large_ones() {
         let end = Instant::now() + PATIENCE;
         while test_database.texts(waiting).await != [turns().to_string()] {
             assert!(Instant::now() < end, "all turns are taken");
+            // PostgreSQL gives no notification of a process that waits for a lock, so the test polls.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let large_ones = async {

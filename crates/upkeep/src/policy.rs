@@ -17,7 +17,7 @@ pub struct Policy {
     pub urgency: BuildUrgency,
     /// Smaller tables get no index: their searches are exact scans. 10,000 by default.
     pub exact_scan_rows: u64,
-    /// Search parameters are measured by at most so many searches, or by 60 where this is less. 200 by default.
+    /// The most searches by which search parameters are measured; at least 60 are made. 200 by default.
     pub most_searches: u32,
 }
 

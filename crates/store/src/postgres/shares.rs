@@ -12,7 +12,7 @@ use crate::{memory::MemoryLimit, memory_budget::MemoryExhausted, storage::Storag
 /// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
 const MOST_LARGE: usize = 4;
 
-/// One of so many connections may be that of a large answer which waits for its turn.
+/// Of this many connections, one may be used by a large answer that waits for its turn.
 const WAITING_SHARE: usize = 4;
 
 /// Permission to use a connection, until it is dropped.
@@ -86,8 +86,8 @@ impl Shares {
         Ok(Some(Permit { _held: permit }))
     }
 
-    /// The same for an answer that keeps its connection while it waits; `None` if so many do that small answers would lack
-    /// connections.
+    /// The same for an answer that keeps its connection while it waits; `None` if as many as may do so are waiting: small answers
+    /// need connections too.
     ///
     /// # Errors
     /// As for [`begin_large`](Self::begin_large).

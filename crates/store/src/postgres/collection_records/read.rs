@@ -216,9 +216,15 @@ impl Collections {
     }
 }
 
+/// Whether the strings of a record are stored with escapes.
+pub(super) fn is_escaped(row: &PgRow) -> sqlx::Result<bool> {
+    // True, or NULL.
+    Ok(row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default())
+}
+
 /// The record of a row.
 pub(super) fn read(row: &PgRow, parts: RecordParts) -> sqlx::Result<CollectionRecord> {
-    let is_escaped = row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default();
+    let is_escaped = is_escaped(row)?;
     let shown = |text: String| if is_escaped { unescaped(&text) } else { text };
     let id = match row.try_get::<Option<String>, _>("source_id")? {
         Some(source_id) => shown(source_id),

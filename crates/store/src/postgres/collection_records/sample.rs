@@ -4,7 +4,12 @@ use records::Service;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Collections, escape::unescaped, read::embedding, turn::Turn};
+use super::{
+    Collections,
+    escape::unescaped,
+    read::{embedding, is_escaped},
+    turn::Turn,
+};
 use crate::postgres::{
     Table,
     collections::{Collection, CollectionError, DEFAULT_DATABASE, DEFAULT_TENANT},
@@ -70,7 +75,7 @@ impl Collections {
 }
 
 fn record(row: &PgRow) -> sqlx::Result<SampledRecord> {
-    let is_escaped = row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default();
+    let is_escaped = is_escaped(row)?;
     let shown = |text: String| if is_escaped { unescaped(&text) } else { text };
     let text = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(column)?.map(shown));
     let id = match text("source_id")? {
