@@ -100,7 +100,7 @@ impl RecordMap {
             return layout::empty(
                 "There is nothing to show.",
                 html! {
-                    p { "The picture is of records with a vector, of which there is none in the sample." }
+                    p { "No record of the sample has a vector, so there is nothing to draw." }
                 },
             );
         }

@@ -1,4 +1,4 @@
-//! A judge's verdict, or why there is none, as lists of results show it.
+//! A judge's verdict, or why it is missing, as lists of results show it.
 
 use maud::{Markup, html};
 use serde::Serialize;

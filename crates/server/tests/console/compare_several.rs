@@ -91,7 +91,7 @@ async fn first_model_is_compared_with_each_other_one_as_by_the_api() {
     assert!(permalink.ends_with("&format=json"), "the last one is the data: {permalink}");
     let again = browser.get(&permalink).await;
     assert_eq!((again.status, &again.json()["comparisons"]), (200, &shown["comparisons"]), "{permalink}");
-    // Eight are compared, and a ninth is none of the parameters.
+    // Eight are compared, and there is no parameter for a ninth.
     let eight =
         "/console/compare?model_a=m&model_b=n&model_c=o&model_d=p&model_e=q&model_f=r&model_g=s&model_h=t";
     let data = browser.data(eight).await;

@@ -212,6 +212,7 @@ impl ComparePage {
             .comparisons
             .iter()
             .map(|comparison| {
+                // Each comparison of this page is with another model.
                 let name = comparison.model_b.clone().unwrap_or_default();
                 Row { letter: self.letter(&name), name, comparison }
             })

@@ -253,15 +253,15 @@ impl RunsPage {
     }
 
     fn comparisons(&self) -> Markup {
-        let place = |id: &str| self.runs.iter().position(|run| run.run_id == id).unwrap_or_default();
         let rows: Vec<Row<'_>> = self
             .comparisons
             .iter()
-            .map(|one| {
-                let place = place(&one.run_b);
+            .filter_map(|one| {
+                // Only the runs of the page are compared.
+                let place = self.runs.iter().position(|run| run.run_id == one.run_b)?;
                 let run = &self.runs[place];
                 let name = run.name.clone().unwrap_or_else(|| run.run_id.clone());
-                Row { letter: LETTERS[place], name, comparison: &one.comparison }
+                Some(Row { letter: LETTERS[place], name, comparison: &one.comparison })
             })
             .collect();
         html! {

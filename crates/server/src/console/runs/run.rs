@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use judge::{
     outcome::Counts,
     results::{JudgeSummary, summarize_judges},
-    runs::{AnswerCounts, RunProgress, Runs},
+    runs::{AnswerCounts, RunMode, RunProgress, Runs},
 };
 use maud::{Markup, html};
 use serde::{Serialize, Serializer};
@@ -286,11 +286,15 @@ impl RunPage {
 
     fn plan(&self, view: &View) -> Markup {
         let run = &self.run;
+        let mode = match run.mode {
+            RunMode::Pointwise => "pointwise",
+            RunMode::Pairwise => "pairwise",
+        };
         html! {
             h2 { "Plan" }
             dl {
                 dt { "id" } dd { (text::id(&run.id.to_string())) }
-                dt { "mode" } dd { (serde_json::to_value(run.mode).ok().and_then(|mode| mode.as_str().map(str::to_owned)).unwrap_or_default()) }
+                dt { "mode" } dd { (mode) }
                 dt { "created" } dd { (text::time(run.created_at)) }
                 @if run.began_at != run.created_at { dt { "last resumed" } dd { (text::time(run.began_at)) } }
                 @if let Some(ended) = run.ended_at { dt { "ended" } dd { (text::time(ended)) } }
