@@ -29,7 +29,7 @@ use super::{
     shares::Permit,
     sql::{
         Sql,
-        transaction::{COMMIT_AND_LOCATE, echo, roll_back_and_echo},
+        transaction::{Begin, COMMIT_AND_LOCATE, echo, roll_back_and_echo},
     },
 };
 
@@ -137,7 +137,11 @@ impl Pool {
     }
 
     /// Begins a transaction by the statements `begin`.
-    pub(super) async fn begin(&self, permit: Option<Permit>, begin: Sql) -> sqlx::Result<Transaction> {
+    pub(super) async fn begin(
+        &self,
+        permit: Option<Permit>,
+        begin: impl Into<Begin>,
+    ) -> sqlx::Result<Transaction> {
         Ok(self.begin_with_answer(permit, begin).await?.0)
     }
 
@@ -145,12 +149,16 @@ impl Pool {
     pub(super) async fn begin_with_answer(
         &self,
         permit: Option<Permit>,
-        begin: Sql,
+        begin: impl Into<Begin>,
     ) -> sqlx::Result<(Transaction, Vec<PgRow>)> {
+        let Begin { message, settings } = begin.into();
         let mut checkout = self.acquire(permit).await?;
         checkout.cleanup = Cleanup::Transaction;
         let mut transaction = Transaction { checkout, known: None };
-        let rows = sqlx::raw_sql(begin).fetch_all(&mut *transaction).await?;
+        let rows = sqlx::raw_sql(message).fetch_all(&mut *transaction).await?;
+        if let Some(settings) = settings {
+            sqlx::raw_sql(settings).execute(&mut *transaction).await?;
+        }
         Ok((transaction, rows))
     }
 

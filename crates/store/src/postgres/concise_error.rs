@@ -27,6 +27,41 @@ pub(crate) fn concise(error: sqlx::Error) -> sqlx::Error {
     }
 }
 
+/// The code of internal errors. Citus's COPY reports an error of a worker with this code and the worker's message, and Citus
+/// reports with it that a shard has moved.
+const INTERNAL: &str = "XX000";
+
+/// The code of an error of which only the message arrived.
+fn reported(message: &str) -> Option<&'static str> {
+    const REPORTED: [(&str, &str); 12] = [
+        ("duplicate key value violates unique constraint", "23505"),
+        ("violates not-null constraint", "23502"),
+        ("violates check constraint", "23514"),
+        ("violates foreign key constraint", "23503"),
+        ("violates exclusion constraint", "23P01"),
+        ("out of range for type halfvec", "22003"),
+        ("index row size", "54000"),
+        ("deadlock detected", "40P01"),
+        ("involved in a distributed deadlock", "40P01"),
+        ("could not serialize access", "40001"),
+        // The table has just been distributed.
+        ("could not find valid entry for shard", "40001"),
+        ("canceling statement due to lock timeout", "55P03"),
+    ];
+    REPORTED.iter().find(|(text, _)| message.contains(text)).map(|(_, code)| *code)
+}
+
+/// The kind of an error with this code.
+fn kind(code: &str) -> ErrorKind {
+    match code {
+        "23505" => ErrorKind::UniqueViolation,
+        "23502" => ErrorKind::NotNullViolation,
+        "23514" => ErrorKind::CheckViolation,
+        "23503" => ErrorKind::ForeignKeyViolation,
+        _ => ErrorKind::Other,
+    }
+}
+
 /// The parts of an error that are used or shown.
 #[derive(Debug)]
 struct ConciseError {
@@ -41,12 +76,13 @@ struct ConciseError {
 impl ConciseError {
     fn of(error: &dyn DatabaseError) -> Self {
         let name = |name: &str| cut_short(name, MESSAGE_CHARACTERS).into_owned();
+        let reported = error.code().filter(|code| code == INTERNAL).and_then(|_| reported(error.message()));
         Self {
             message: name(error.message()),
-            code: error.code().map(Cow::into_owned),
+            code: reported.map(str::to_owned).or_else(|| error.code().map(Cow::into_owned)),
             table: error.table().map(name),
             constraint: error.constraint().map(name),
-            kind: error.kind(),
+            kind: reported.map_or_else(|| error.kind(), kind),
             is_transient_in_connect_phase: error.is_transient_in_connect_phase(),
         }
     }

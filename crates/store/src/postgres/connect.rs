@@ -166,6 +166,7 @@ impl Database {
             statement_ms: milliseconds(limits.statement_timeout),
             lock_ms: milliseconds(limits.lock_timeout),
             looks_for_client: looks_for_client(&mut connection).await,
+            has_citus: session.has_citus,
         };
         connection.close().await.during("close a connection")?;
         let (pool, hot_connections) = pool_of(&servers, max_connections, limits.acquire_timeout);
@@ -271,6 +272,11 @@ impl Database {
         accepts_writes()
     }
 
+    /// Whether the database has Citus, so that tables may be distributed.
+    pub(super) fn has_citus(&self) -> bool {
+        self.limits.has_citus
+    }
+
     /// The properties of the database as last read.
     pub fn session(&self) -> Session {
         self.session.read().clone()
@@ -348,7 +354,8 @@ impl Database {
 
     /// Begins a transaction for replays of searches, with one snapshot and the statement time-out `timeout`.
     pub(super) async fn begin_replay(&self, timeout: Duration) -> Result<Transaction, Error> {
-        let begin = sql::transaction::begin_replay(milliseconds(timeout), &self.session_settings());
+        let begin =
+            sql::transaction::begin_replay(&self.limits, milliseconds(timeout), &self.session_settings());
         self.pool.begin(None, begin).await.during("begin a transaction")
     }
 

@@ -111,6 +111,40 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// How often a write is tried whose transaction conflicts with another one.
+pub(crate) const WRITE_ATTEMPTS: usize = 5;
+
+/// Whether the server ended the transaction because of another one, so that all of it may be repeated at once.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    const CONFLICTS: [&str; 2] = [
+        "40001", // serialization_failure
+        "40P01", // deadlock_detected
+    ];
+    code(error).is_some_and(|code| CONFLICTS.contains(&code.as_str()))
+}
+
+/// The same for an error of the storage.
+fn is_conflict_of_storage(error: &StorageError) -> bool {
+    let StorageError::Unavailable { source, .. } = error else { return false };
+    match source.downcast_ref::<crate::Error>() {
+        Some(crate::Error::Statement { source, .. }) => is_conflict(source),
+        _ => source.downcast_ref().is_some_and(is_conflict),
+    }
+}
+
+/// Performs `write`, all of a transaction, again if another one ended it.
+pub(crate) async fn repeated<T, F: Future<Output = Result<T, StorageError>>>(
+    write: impl Fn() -> F,
+) -> Result<T, StorageError> {
+    for _ in 1..WRITE_ATTEMPTS {
+        match write().await {
+            Err(error) if is_conflict_of_storage(&error) => {}
+            written => return written,
+        }
+    }
+    write().await
+}
+
 /// Whether an operator's limit ended it, such as `temp_file_limit`.
 pub(crate) fn is_beyond_a_limit(error: &sqlx::Error) -> bool {
     const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";

@@ -11,7 +11,7 @@ use super::{
     Database, Table,
     sql::{
         self, Sql,
-        vector_index::{nearest_of_runs, nearest_of_share},
+        vector_index::{NearestOrder, nearest_of_runs, nearest_of_share},
     },
     unnamed::on,
     vector_index::{
@@ -76,7 +76,7 @@ impl<'a> NeighbourSearch<'a> {
 
     /// An exact scan.
     pub(super) async fn exact(&self, connection: &mut PgConnection) -> Result<Neighbours, Error> {
-        self.find(connection, vec![sql::exact_scan()], Precision::Full).await.during(OPERATION)
+        self.find(connection, Vec::new(), NearestOrder::Exact).await.during(OPERATION)
     }
 
     /// Uses `index`, or an exact scan if the index cannot hold the vector, as searches do.
@@ -88,25 +88,30 @@ impl<'a> NeighbourSearch<'a> {
         if !index.holds(self.embedding) {
             return self.exact(connection).await;
         }
-        self.find(connection, index.settings(self.limit), index.precision()).await.during(OPERATION)
+        let order = NearestOrder::Index(index.precision());
+        self.find(connection, index.settings(self.limit), order).await.during(OPERATION)
     }
 
     async fn find(
         &self,
         connection: &mut PgConnection,
         settings: Vec<Sql>,
-        precision: Precision,
+        order: NearestOrder,
     ) -> sqlx::Result<Neighbours> {
         for setting in settings {
             sqlx::raw_sql(setting).execute(&mut *connection).await?;
         }
-        let taken = precision.taken(self.limit).saturating_add(u32::from(!self.left_out.is_nil()));
+        let taken = match order {
+            NearestOrder::Exact => self.limit,
+            NearestOrder::Index(precision) => precision.taken(self.limit),
+        };
+        let taken = taken.saturating_add(u32::from(!self.left_out.is_nil()));
         let query = match self.among {
-            RowSet::Share(share) => sqlx::query_as(nearest_of_share(self.table, precision))
+            RowSet::Share(share) => sqlx::query_as(nearest_of_share(self.table, order))
                 .bind(self.embedding)
                 .bind(i64::from(taken))
                 .bind(share.parts()),
-            RowSet::Runs(runs) => sqlx::query_as(nearest_of_runs(self.table, precision))
+            RowSet::Runs(runs) => sqlx::query_as(nearest_of_runs(self.table, order))
                 .bind(self.embedding)
                 .bind(i64::from(taken))
                 .bind(runs),

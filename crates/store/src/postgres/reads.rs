@@ -18,7 +18,7 @@ use super::{
     sql::{
         Sql,
         statement::Statement,
-        transaction::{self, ReadOn, at_once, begin_read},
+        transaction::{self, Begin, ReadOn, all_of, at_once, begin_read},
     },
 };
 use crate::{Error, storage::StorageError};
@@ -83,7 +83,7 @@ impl Database {
         }
     }
 
-    fn begin_read(&self, settings: &[Sql], on: ReadOn) -> Sql {
+    fn begin_read(&self, settings: &[Sql], on: ReadOn) -> Begin {
         begin_read(&self.limits, (&self.session_settings(), settings), on)
     }
 
@@ -164,6 +164,7 @@ impl Database {
     }
 
     /// What `read` makes of the rows of `statements`, which are one message. `failing` converts errors of the connection.
+    /// With Citus, `settings` are messages of their own.
     pub(crate) async fn read_at_once<T, E: ReadFailure>(
         &self,
         settings: &[Sql],
@@ -171,6 +172,12 @@ impl Database {
         failing: impl Fn(sqlx::Error) -> E,
         read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E> + Clone,
     ) -> Result<T, E> {
+        if self.has_citus() && !settings.is_empty() {
+            let read_there = async move |connection: &mut PgConnection| {
+                read(sqlx::raw_sql(all_of(statements)).fetch(connection)).await
+            };
+            return Box::pin(self.in_read_with(failing, settings, read_there)).await;
+        }
         let settings = (&*self.session_settings(), settings);
         if let Some(reading) = self.replica() {
             let replayed = transaction::replayed();

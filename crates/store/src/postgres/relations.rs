@@ -1,5 +1,5 @@
-//! Whether a database has a table of ours: one created by an older version lacks newer tables until its schema is
-//! updated.
+//! What the tables of a database are: one created by an older version lacks newer tables until its schema is updated, and
+//! Citus may distribute tables.
 
 use sqlx::PgConnection;
 
@@ -24,6 +24,20 @@ pub(super) async fn has_positions(connection: &mut PgConnection, name: &str) -> 
         "#,
         name
     )
+    .fetch_one(on(connection))
+    .await
+}
+
+/// Whether Citus distributes the rows of the table `name` over shards.
+pub(super) async fn is_distributed(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
+    // Absent without Citus, so that no static statement can name it.
+    if !has_table(connection, "pg_dist_partition").await? {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "select exists (select 1 from pg_dist_partition where logicalrelid = to_regclass(quote_ident($1)) and partmethod = 'h')",
+    )
+    .bind(name)
     .fetch_one(on(connection))
     .await
 }

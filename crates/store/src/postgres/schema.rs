@@ -273,7 +273,7 @@ fn is_service(table: &Table) -> bool {
     Service::ALL.iter().any(|service| Table::of(*service) == *table)
 }
 
-async fn prepare(connection: &mut PgConnection, migrators: &[&Migrator]) -> Result<(), Error> {
+async fn prepare(connection: &mut PgConnection, migrators: &[&'static Migrator]) -> Result<(), Error> {
     for migrator in migrators {
         schema_migrations::run(connection, migrator).await?;
     }

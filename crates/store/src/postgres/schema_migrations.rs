@@ -20,6 +20,9 @@ pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/s
 /// The bookkeeping tables of migrations and index maintenance.
 pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
+const SET_STORAGE: &str = "set storage";
+const FEATURE_NOT_SUPPORTED: &str = "0A000";
+
 /// The schema version of this program: that of its newest schema migration.
 pub fn schema_version() -> i64 {
     let versions = SERVICES.iter().chain(BOOKKEEPING.iter()).map(|migration| migration.version);
@@ -46,7 +49,7 @@ pub(super) async fn applied_version(connection: &mut PgConnection) -> sqlx::Resu
 }
 
 /// Applies the missing migrations of `migrator`, in order.
-pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
+pub(crate) async fn run(connection: &mut PgConnection, migrator: &'static Migrator) -> Result<(), Error> {
     // Checked first, since `create table if not exists` needs the privilege to create tables even if the table
     // exists.
     let exists =
@@ -77,12 +80,14 @@ pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> R
             None => {}
         }
         let started = Instant::now();
-        sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await.map_err(concise).map_err(
-            |source| match missing_privilege(&source) {
+        for statement in statements(migration.sql.as_str()) {
+            apply(connection, statement).await.map_err(concise).map_err(|source| match missing_privilege(
+                &source,
+            ) {
                 Some(remedy) => Error::Privilege { operation: "bring the schema up to date", remedy, source },
                 None => Error::Migrate { source: MigrateError::ExecuteMigration(source, migration.version) },
-            },
-        )?;
+            })?;
+        }
         sqlx::query(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
             values ($1, $2, true, $3, $4)",
@@ -96,4 +101,76 @@ pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> R
         .during("record the schema's version")?;
     }
     Ok(())
+}
+
+/// Executes one statement: Citus sends the whole text of a message to its workers. It refuses to set the storage of columns
+/// of distributed tables, which only makes searches slower.
+async fn apply(connection: &mut PgConnection, statement: &'static str) -> sqlx::Result<()> {
+    if !statement.contains(SET_STORAGE) {
+        sqlx::raw_sql(statement).execute(connection).await?;
+        return Ok(());
+    }
+    sqlx::raw_sql("savepoint set_storage").execute(&mut *connection).await?;
+    match sqlx::raw_sql(statement).execute(&mut *connection).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(FEATURE_NOT_SUPPORTED) => {
+            log::warn!("vectors are not kept in rows, because a table is distributed: {}", error.message());
+            sqlx::raw_sql("rollback to savepoint set_storage").execute(connection).await?;
+            Ok(())
+        }
+        executed => executed.map(drop),
+    }
+}
+
+/// The statements of a migration, with the comments before them. What is in quotes or between `$$` is not split.
+fn statements(sql: &'static str) -> Vec<&'static str> {
+    let (mut statements, mut begin, mut place) = (Vec::new(), 0, 0);
+    while let Some(found) = sql[place..].find([';', '\'', '$', '-']) {
+        let at = place + found;
+        let rest = &sql[at..];
+        let end = |opening: &str, closing: &str| {
+            let body = rest.strip_prefix(opening)?;
+            Some(body.find(closing).map_or(sql.len(), |end| at + opening.len() + end + closing.len()))
+        };
+        place = end("'", "'").or_else(|| end("$$", "$$")).or_else(|| end("--", "\n")).unwrap_or(at + 1);
+        if rest.starts_with(';') {
+            statements.push(sql[begin..at].trim());
+            begin = place;
+        }
+    }
+    statements.push(sql[begin..].trim());
+    statements.retain(|statement| {
+        statement.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with("--"))
+    });
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_split_into_their_statements() {
+        let text =
+            "-- a; b\ncreate table a (b text default 'c;d');\n\ndo $$ begin x; end $$;\n-- it's the end;\n";
+        assert_eq!(
+            statements(text),
+            ["-- a; b\ncreate table a (b text default 'c;d')", "do $$ begin x; end $$"]
+        );
+        for migration in SERVICES.iter().chain(BOOKKEEPING.iter()) {
+            let statements = statements(migration.sql.as_str());
+            assert!(!statements.is_empty(), "{}", migration.version);
+            for statement in statements {
+                let pairs = |sign: &str| statement.matches(sign).count() % 2 == 0;
+                assert!(pairs("$$"), "{statement}");
+                let first =
+                    statement.lines().find(|line| !line.trim_start().starts_with("--") && !line.is_empty());
+                let word = first.and_then(|line| line.split_whitespace().next());
+                assert!(
+                    word.is_some_and(|word| ["create", "alter", "do", "drop", "insert", "update", "delete"]
+                        .contains(&word)),
+                    "{statement}"
+                );
+            }
+        }
+    }
 }

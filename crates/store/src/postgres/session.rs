@@ -19,6 +19,8 @@ pub struct Session {
     pub role: String,
     /// Where pgvector's types are.
     pub vectors: Vectors,
+    /// Whether the extension Citus is created, so that tables may be distributed.
+    pub has_citus: bool,
     /// The version of the schema; `None` before the first migration, or if the role may not read it.
     pub schema_version: Option<i64>,
 }
@@ -120,7 +122,8 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
             vectors.schema,
             coalesce(vectors.is_usable, false) as "is_usable!",
             coalesce(vectors.is_found, false) as "is_found!",
-            vectors.hidden_by
+            vectors.hidden_by,
+            exists (select 1 from pg_extension where extname = 'citus') as "has_citus!"
         from pg_database database
         left join lateral (
             select
@@ -160,7 +163,7 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
     };
     let schema_version = schema_migrations::applied_version(connection).await?;
-    Ok(Session { encoding: row.encoding, role: row.role, vectors, schema_version })
+    Ok(Session { encoding: row.encoding, role: row.role, vectors, has_citus: row.has_citus, schema_version })
 }
 
 #[cfg(test)]
@@ -168,7 +171,13 @@ mod tests {
     use super::*;
 
     fn session(encoding: &str, vectors: Vectors) -> Session {
-        Session { encoding: encoding.to_owned(), role: "an app".to_owned(), vectors, schema_version: None }
+        Session {
+            encoding: encoding.to_owned(),
+            role: "an app".to_owned(),
+            vectors,
+            has_citus: false,
+            schema_version: None,
+        }
     }
 
     #[test]

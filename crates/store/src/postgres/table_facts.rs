@@ -2,7 +2,7 @@
 
 use time::{Duration, PrimitiveDateTime};
 
-use super::{Database, Table, counted::counted, jobs::now, unnamed::on};
+use super::{Database, Table, counted::counted, jobs::now, shard_statistics::shard_statistics, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// Facts about a table that do not require reading its rows.
@@ -83,6 +83,12 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn table_facts(&self, table: &Table) -> Result<TableFacts, Error> {
+        const OPERATION: &str = "look at a table";
+        let shards = self
+            .in_transaction(async |connection| {
+                shard_statistics(connection, &table.name).await.during(OPERATION)
+            })
+            .await?;
         let row = sqlx::query!(
             r#"
             select
@@ -133,12 +139,17 @@ impl Database {
         )
         .fetch_one(self)
         .await
-        .during("look at a table")?;
+        .during(OPERATION)?;
+        let figures = shards
+            .map_or((row.estimated_rows, row.table_bytes, row.index_bytes, row.dead_rows), |shards| {
+                (Some(shards.rows), shards.table_bytes, shards.index_bytes, shards.dead_rows)
+            });
+        let (estimated_rows, table_bytes, index_bytes, dead_rows) = figures;
         Ok(TableFacts {
-            estimated_rows: row.estimated_rows.map(i64::unsigned_abs),
-            table_bytes: row.table_bytes.unsigned_abs(),
-            index_bytes: row.index_bytes.unsigned_abs(),
-            dead_rows: row.dead_rows.unsigned_abs(),
+            estimated_rows: estimated_rows.map(i64::unsigned_abs),
+            table_bytes: table_bytes.unsigned_abs(),
+            index_bytes: index_bytes.unsigned_abs(),
+            dead_rows: dead_rows.unsigned_abs(),
             tolerated_dead_rows: row.tolerated_dead_rows.unsigned_abs(),
             last_vacuum: row.last_vacuum,
             last_analyze: row.last_analyze,

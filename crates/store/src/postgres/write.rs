@@ -15,11 +15,14 @@ pub use super::jobs::QuarantinedRecord;
 use super::{
     Database, Table,
     checkout::Transaction,
+    concise_error::concise,
     copy_format::{
         HEADER, POSITION_BYTES, TRAILER, content_fields, digest_record, write_positioned, write_record,
     },
+    failure::{WRITE_ATTEMPTS, is_conflict},
     jobs::{self, Counts, Job},
     relations::has_positions,
+    row_locks::RowLocks,
     scan::{self, RowParts},
     sql::{self, collections::copy_in_positions},
     unnamed::on,
@@ -218,13 +221,21 @@ impl Database {
     /// # Errors
     /// When a statement fails, or another process has taken over the job; nothing is changed then.
     pub async fn write(&self, table: &Table, job: &Job, batch: &Batch) -> Result<PendingBatch, Error> {
-        let mut attempt = self.try_write(table, job, batch, NewRows::Straight).await;
-        if attempt.as_ref().is_err_and(is_unique_violation) {
-            attempt = self.try_write(table, job, batch, NewRows::Staged).await;
-        }
-        match attempt {
+        let mut new_rows = NewRows::Straight;
+        let mut attempts = 1..WRITE_ATTEMPTS;
+        let written = loop {
+            match self.try_write(table, job, batch, new_rows).await {
+                Err(error) if matches!(new_rows, NewRows::Straight) && is_unique_violation(&error) => {
+                    new_rows = NewRows::Staged;
+                }
+                Err(Error::Statement { ref source, .. })
+                    if is_conflict(source) && attempts.next().is_some() => {}
+                written => break written,
+            }
+        };
+        match written {
             Err(error) if is_about_a_row(&error) => Err(self.name_row(table, batch, error).await),
-            attempt => attempt,
+            written => written,
         }
     }
 
@@ -308,10 +319,9 @@ impl Database {
         batch: &Batch,
         new_rows: NewRows,
     ) -> Result<PendingBatch, Error> {
+        let locks = RowLocks::of(self);
         let mut transaction = self.begin().await?;
-        // If a crash of the server loses a batch, the next scan finds the missing rows. The status of the job is
-        // committed durably, and with it all earlier batches. Deferred constraints are checked before the commit.
-        sqlx::raw_sql("set local synchronous_commit = off; set constraints all immediate")
+        sqlx::raw_sql(locks.options_of_copy())
             .execute(&mut *transaction)
             .await
             .during("set options of the copy")?;
@@ -340,11 +350,12 @@ impl Database {
             }
         }
         if !batch.changed.is_empty() {
-            written.counts.updated = update(&mut transaction, table, job, batch, &mut written.edited).await?;
+            written.counts.updated =
+                update(&mut transaction, (table, locks), job, batch, &mut written.edited).await?;
         }
         if !batch.deleted.is_empty() {
             let seen = batch.deleted.iter().copied();
-            let unedited = lock_unedited(&mut transaction, table, seen, &mut written.edited).await?;
+            let unedited = lock_unedited(&mut transaction, (table, locks), seen, &mut written.edited).await?;
             keep_replaced(&mut transaction, table, job, "deleted", &unedited).await?;
             written.counts.deleted = sqlx::query(sql::delete_rows(table))
                 .bind(&unedited)
@@ -394,11 +405,11 @@ const COPY_ROWS: &str = "copy rows";
 
 /// Sends `rows`, without the trailer, to the COPY that `statement` opens, and returns how many of them it has written.
 pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> sqlx::Result<u64> {
-    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut copy = connection.copy_in_raw(statement).await.map_err(concise)?;
     for piece in rows.chunks(SEND_BYTES).chain([TRAILER]) {
-        copy.send(piece).await?;
+        copy.send(piece).await.map_err(concise)?;
     }
-    copy.finish().await
+    copy.finish().await.map_err(concise)
 }
 
 /// Writes some rows after a savepoint, to which it rolls back if they are rejected.
@@ -453,13 +464,13 @@ async fn insert_staged(
 
 async fn update(
     connection: &mut PgConnection,
-    table: &Table,
+    (table, locks): (&Table, RowLocks),
     job: &Job,
     batch: &Batch,
     edited: &mut Vec<Uuid>,
 ) -> Result<u64, Error> {
     let seen = batch.changed.ids.iter().copied().zip(batch.changed_from.iter().copied());
-    let unedited = lock_unedited(connection, table, seen, edited).await?;
+    let unedited = lock_unedited(connection, (table, locks), seen, edited).await?;
     keep_replaced(connection, table, job, "updated", &unedited).await?;
     let updated = update_staged(connection, table, &batch.changed, &unedited).await?;
     require_all(table, "updated", updated, &unedited)?;
@@ -497,7 +508,7 @@ async fn update_staged(
 /// added to `edited`; deleted rows are in neither.
 async fn lock_unedited(
     connection: &mut PgConnection,
-    table: &Table,
+    (table, locks): (&Table, RowLocks),
     seen: impl Iterator<Item = (Uuid, RowDigest)>,
     edited: &mut Vec<Uuid>,
 ) -> Result<Vec<Uuid>, Error> {
@@ -505,11 +516,7 @@ async fn lock_unedited(
     let mut ids: Vec<Uuid> = seen.keys().copied().collect();
     // In one order, so that two transactions cannot wait for each other.
     ids.sort_unstable();
-    sqlx::query(sql::lock_rows(table))
-        .bind(&ids)
-        .execute(on(connection))
-        .await
-        .during("lock rows before they change")?;
+    locks.lock(connection, table, &ids).await.during("lock rows before they change")?;
     let mut unedited = Vec::new();
     scan::visit_rows(connection, &sql::copy_rows_out(table, &ids), table, |row| {
         let is_as_seen = seen.get(&row.id) == Some(&row.digest);

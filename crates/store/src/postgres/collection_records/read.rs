@@ -17,6 +17,7 @@ use crate::{
         Table,
         bounded::{bound, bytes_of},
         collections::{Collection, CollectionError, failing},
+        row_locks::RowLocks,
         sql::{
             Sql,
             collections::{self as statements, Rows},
@@ -126,8 +127,23 @@ impl Collections {
         if wanted.is_none() {
             return Ok(0);
         }
-        let statement =
-            statements::delete_collection_records(&table, wanted.rows(), limit).map_err(unsupported)?;
+        let chosen = match limit.filter(|_| RowLocks::of(&self.database) == RowLocks::Each) {
+            None => None,
+            // The statement that chooses the rows cannot lock them.
+            Some(limit) => {
+                let parts = RecordParts::default();
+                let first =
+                    statements::list_collection_records(&table, wanted.rows(), parts, (Some(limit), 0));
+                let rows = bound(first.map_err(unsupported)?).fetch(on(&mut transaction));
+                let keys = rows.and_then(|row| async move { row.try_get::<Uuid, _>("id") });
+                Some(keys.try_collect::<Vec<_>>().await.map_err(failing(OPERATION))?)
+            }
+        };
+        let (rows, limit) = match &chosen {
+            None => (wanted.rows(), limit),
+            Some(keys) => (Rows { keys: Some(keys), ..wanted.rows() }, None),
+        };
+        let statement = statements::delete_collection_records(&table, rows, limit).map_err(unsupported)?;
         let deleted = bound(statement).fetch_one(on(&mut transaction)).await;
         let deleted = deleted.and_then(|row| row.try_get::<i64, _>(0)).map_err(failing(OPERATION))?;
         transaction.commit().await.map_err(failing(OPERATION))?;

@@ -25,8 +25,10 @@ use crate::{
         checkout::Transaction,
         collections::{Collection, CollectionError, failing, find_for_update, set_table},
         copy_format::{HEADER, write_collection_row},
+        failure::is_conflict,
         jobs::now,
         own_tables::is_own_relation,
+        row_locks::RowLocks,
         sql::{
             self,
             collections::{self as statements, ChangedRow, CollectionRow},
@@ -76,7 +78,7 @@ impl Collections {
             let attempt = turn.attempt();
             let written = self.try_write(collection, records, mode, &attempt).await;
             let Err(error) = &written else { return written };
-            if !is_unique_violation(error) && !self.has_given_up(&attempt).await? {
+            if !is_repeatable(error) && !self.has_given_up(&attempt).await? {
                 return written;
             }
         }
@@ -226,9 +228,18 @@ impl Batch<'_> {
                 }
             }
         }
-        let keys: Vec<Uuid> = merged.iter().map(|(key, _)| *key).collect();
+        let mut keys: Vec<Uuid> = merged.iter().map(|(key, _)| *key).collect();
         let parts = RecordParts { document: true, metadata: true, uri: true, embedding: false };
-        let statement = statements::lock_collection_records(self.table, keys);
+        let locks = RowLocks::of(&self.collections.database);
+        let statement = match locks {
+            RowLocks::Together => statements::lock_collection_records(self.table, keys),
+            RowLocks::Each => {
+                // In one order, so that two transactions cannot wait for each other.
+                keys.sort_unstable();
+                locks.lock(connection, self.table, &keys).await.map_err(failing(OPERATION))?;
+                statements::collection_records(self.table, keys, parts)
+            }
+        };
         let mut stored: HashMap<Uuid, CollectionRecord> =
             self.collections.read_all(connection, statement, parts, attempt).await?.into_iter().collect();
         let (mut changed, mut new) = (Vec::new(), Vec::new());
@@ -373,8 +384,12 @@ fn merge_metadata(metadata: &mut Map<String, Value>, changes: &Map<String, Value
     metadata.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
 }
 
-fn is_unique_violation(error: &CollectionError) -> bool {
-    let CollectionError::Failed { source, .. } = error else { return false };
-    let source = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
-    source.is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+/// Whether the same write may succeed at once: another one has stored one of its records first, or ended its transaction.
+fn is_repeatable(error: &CollectionError) -> bool {
+    let (CollectionError::Failed { source, .. } | CollectionError::Unavailable { source }) = error else {
+        return false;
+    };
+    let Some(error) = source.downcast_ref::<sqlx::Error>() else { return false };
+    is_conflict(error)
+        || error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }

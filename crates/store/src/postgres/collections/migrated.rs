@@ -14,7 +14,7 @@ use crate::{
         bounded::bound,
         error::StatementContext as _,
         jobs::{Job, now},
-        sql::collections::{add_collection_columns, count_collection_records},
+        sql::collections::{collection_columns, count_collection_records},
         unnamed::on,
     },
 };
@@ -144,9 +144,9 @@ impl Entry<'_> {
             table.name
         );
         if !has_columns.fetch_one(on(connection)).await? {
-            sqlx::raw_sql(add_collection_columns(std::slice::from_ref(&table.name)))
-                .execute(&mut *connection)
-                .await?;
+            for statement in collection_columns(&table.name) {
+                sqlx::raw_sql(statement).execute(&mut *connection).await?;
+            }
         }
         sqlx::query!(
             "insert into chroma_tenants (name, created_at) values ($1, $2) on conflict do nothing",

@@ -17,7 +17,7 @@ use crate::{
         error::StatementContext as _,
         relations::has_table,
         sql::{
-            collections::{add_collection_columns, has_rows_of_others},
+            collections::{collection_columns, has_rows_of_others},
             statement::Statement,
         },
         unnamed::on,
@@ -261,9 +261,8 @@ pub(super) struct Tables {
 impl Tables {
     /// Adds the columns of collections.
     pub(super) async fn add_columns(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        if !self.lacking.is_empty() {
-            let statements = add_collection_columns(&self.lacking);
-            sqlx::raw_sql(statements).execute(&mut *connection).await.during(OPERATION)?;
+        for statement in self.lacking.iter().flat_map(|table| collection_columns(table)) {
+            sqlx::raw_sql(statement).execute(&mut *connection).await.during(OPERATION)?;
         }
         Ok(())
     }

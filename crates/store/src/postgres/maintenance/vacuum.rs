@@ -6,6 +6,7 @@ use crate::{
     postgres::{
         Database,
         error::StatementContext as _,
+        relations::is_distributed,
         sql::{
             self,
             maintenance::{set_statistics, vacuum, vacuum_gently},
@@ -27,7 +28,11 @@ impl Database {
         statements.push(vacuum(name));
         self.run_alone("vacuum a table", statements).await?;
         // If the role is not the table's owner, the server only sends a warning and skips the table.
-        if self.last_vacuum(name).await? == before {
+        // On the coordinator, a distributed table is empty.
+        let is_distributed = self.in_transaction(async |connection| {
+            is_distributed(connection, name).await.during("look for shards")
+        });
+        if self.last_vacuum(name).await? == before && !is_distributed.await? {
             return Err(Error::NotVacuumed { table: name.to_owned() });
         }
         Ok(())
@@ -39,7 +44,12 @@ impl Database {
     /// When a statement fails.
     pub async fn gather_statistics(&self, name: &str, columns: &[ColumnStatistics]) -> Result<(), Error> {
         self.in_transaction(async |connection| {
-            for ColumnStatistics { column, target } in columns {
+            let is_distributed = is_distributed(connection, name).await.during("look for shards")?;
+            let settable = if is_distributed { &[] } else { columns };
+            if settable.len() < columns.len() {
+                log::info!("the statistics targets of `{name}` stay as they are: Citus cannot set those of distributed tables");
+            }
+            for ColumnStatistics { column, target } in settable {
                 sqlx::query(set_statistics(name, column, *target))
                     .execute(on(connection))
                     .await

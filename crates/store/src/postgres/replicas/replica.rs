@@ -24,7 +24,7 @@ use crate::postgres::{
     lsn::Lsn,
     servers::Servers,
     shares::{Permit, Shares},
-    sql::{Sql, transaction::REPLAYED},
+    sql::transaction::{Begin, REPLAYED},
 };
 
 /// How long a read waits for a replica to replay what it needs. A longer wait would take longer than the primary does.
@@ -252,9 +252,9 @@ impl Reading {
         Self { replica, needed, service }
     }
 
-    /// Begins a transaction by the statements `begin`, the last of which is [`REPLAYED`]; `None` if the replica does not
-    /// catch up in time.
-    pub(crate) async fn begin(&self, begin: Sql) -> sqlx::Result<Option<Transaction>> {
+    /// Begins a transaction by the statements `begin`, of which [`REPLAYED`] is the last that returns a row; `None` if the
+    /// replica does not catch up in time.
+    pub(crate) async fn begin(&self, begin: Begin) -> sqlx::Result<Option<Transaction>> {
         let permit = self.replica.permit(self.service).await?;
         let (mut transaction, rows) = self.replica.pool.begin_with_answer(permit, begin).await?;
         let replayed = rows.last().map(position).transpose()?.flatten();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use records::{DistanceSpace, Embedding, Service};
+use records::{DistanceSpace, Embedding, Service, timestamp};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -102,16 +102,23 @@ pub(crate) fn collection_version(id: Uuid) -> Statement {
 
 /// Adds the columns that only collections have to their tables, without rewriting them.
 pub(crate) fn add_collection_columns(tables: &[String]) -> Sql {
-    let statements = tables.iter().map(|table| {
-        let name = quoted(table);
+    let statements = tables.iter().flat_map(|table| collection_columns(table)).map(|statement| statement.0);
+    trusted(statements.collect::<Vec<_>>().join(";\n"))
+}
+
+/// The same for a table that may be distributed: Citus sends the whole text of a message to its workers, which take one
+/// statement.
+pub(crate) fn collection_columns(table: &str) -> [Sql; 2] {
+    let name = quoted(table);
+    [
         format!(
             "alter table {name}
     add column if not exists {POSITION} bigint,
-    add column if not exists {ESCAPED} boolean;
-alter table {name} alter column {POSITION} set default nextval('chroma_positions')"
-        )
-    });
-    trusted(statements.collect::<Vec<_>>().join(";\n"))
+    add column if not exists {ESCAPED} boolean"
+        ),
+        format!("alter table {name} alter column {POSITION} set default nextval('chroma_positions')"),
+    ]
+    .map(trusted)
 }
 
 /// Makes statements wait for other writers until their own time-out.
@@ -296,7 +303,7 @@ pub(crate) fn has_rows_of_others(table: &Table, runs: Vec<Uuid>) -> Statement {
         .map_or(String::new(), |condition| format!(" and {condition}"));
     let runs = binds.add(Bind::Keys(runs));
     let name = quoted(&table.name);
-    statement(format!("select exists (select from {name} where migration_run <> all({runs}){of})"), binds)
+    statement(format!("select exists (select 1 from {name} where migration_run <> all({runs}){of})"), binds)
 }
 
 /// Deletes all records.
@@ -335,13 +342,14 @@ fn counted_deletion(table: &Table, deletion: String, mut binds: Binds) -> Statem
 /// returns `id` and `migration_run`.
 pub(super) fn noted_deletion(table: &Table, deletion: &str, binds: &mut Binds) -> String {
     let name = binds.add(Bind::Text(table.name.clone()));
+    let deleted_at = binds.add(Bind::Time(timestamp::now().into()));
     let deletion = deletion.replace('\n', "\n    ");
     format!(
         "with gone as (
     {deletion}
 ), noted as (
     insert into chroma_deleted_records (table_name, id, migration_run, deleted_at)
-    select {name}, id, migration_run, now() at time zone 'utc'
+    select {name}, id, migration_run, {deleted_at}::timestamp
     from gone
     where migration_run is not null
     on conflict (table_name, id) do update

@@ -174,7 +174,7 @@ fn on_decompressed(condition: String, binds: &[Bind], columns: &[&str]) -> Strin
         return condition;
     }
     let columns = columns.join(", ");
-    format!("exists (select from (select {columns} offset 0) as decompressed where {condition})")
+    format!("exists (select 1 from (select {columns} offset 0) as decompressed where {condition})")
 }
 
 struct RecordConditions<'b> {

@@ -15,6 +15,8 @@ pub(crate) mod maintenance;
 pub(crate) mod odd_values;
 mod pattern;
 pub(crate) mod results;
+#[cfg(test)]
+mod rules;
 pub(crate) mod service;
 pub(crate) mod service_indexes;
 mod sized_rows;
@@ -177,9 +179,16 @@ set change = excluded.change",
     ))
 }
 
-/// Locks the rows `$1` until the end of the transaction.
+/// Locks the rows `$1` until the end of the transaction. Not for distributed tables: Citus locks rows of one shard at most.
 pub(crate) fn lock_rows(table: &Table) -> Sql {
-    trusted(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
+    trusted(format!("select 1 from {} where id = any($1) order by id for update", quoted(&table.name)))
+}
+
+/// Locks the rows `ids`, each by a statement of its own, as rows of several shards require.
+pub(crate) fn lock_each_row(table: &Table, ids: &[Uuid]) -> Sql {
+    let name = quoted(&table.name);
+    let locks = ids.iter().map(|id| format!("select 1 from {name} where id = '{id}' for update"));
+    trusted(locks.collect::<Vec<_>>().join(";\n"))
 }
 
 /// Locks the table against writes until the end of the transaction.
@@ -359,7 +368,7 @@ fn any_of(ids: &[Uuid]) -> String {
 /// Whether the table has rows that run `$1` did not copy.
 pub(crate) fn has_other_rows(table: &Table) -> Sql {
     trusted(format!(
-        "select exists (select from {} where migration_run is distinct from $1)",
+        "select exists (select 1 from {} where migration_run is distinct from $1)",
         quoted(&table.name)
     ))
 }
@@ -378,11 +387,6 @@ where id = any($1) and embedding is not null",
 pub(crate) fn set_search_path<'a>(schemas: impl Iterator<Item = &'a String>) -> Sql {
     let schemas: Vec<String> = schemas.map(|schema| quoted(schema)).collect();
     trusted(format!("set local search_path to {}", schemas.join(", ")))
-}
-
-/// Makes searches of this transaction use an exact scan.
-pub(crate) fn exact_scan() -> Sql {
-    trusted("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
 }
 
 fn operator(space: DistanceSpace) -> &'static str {
@@ -420,7 +424,7 @@ pub(crate) fn drop_index(name: &str, build: Build) -> Sql {
 
 /// Whether the table `name` has rows.
 pub(crate) fn has_rows(name: &str) -> Sql {
-    trusted(format!("select exists (select from {})", quoted(name)))
+    trusted(format!("select exists (select 1 from {})", quoted(name)))
 }
 
 /// Counts the rows of `table`.
@@ -463,7 +467,7 @@ from only {}.{} contents",
 
 /// Whether a table has a row of its own.
 pub(crate) fn table_has_rows(schema: &str, table: &str) -> Sql {
-    trusted(format!("select exists(select from only {}.{})", quoted(schema), quoted(table)))
+    trusted(format!("select exists(select 1 from only {}.{})", quoted(schema), quoted(table)))
 }
 
 /// Number of candidates of a search in an HNSW index, for this transaction.
@@ -542,6 +546,7 @@ mod tests {
         check(&update_from_staging(outputs), &expect_file!["golden/update_from_staging.sql"]);
         check(&keep_replaced(outputs), &expect_file!["golden/keep_replaced.sql"]);
         check(&lock_rows(outputs), &expect_file!["golden/lock_rows.sql"]);
+        check(&lock_each_row(outputs, &run), &expect_file!["golden/lock_each_row.sql"]);
         check(&lock_table(outputs), &expect_file!["golden/lock_table.sql"]);
         check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
         check(&existing_rows(outputs), &expect_file!["golden/existing_rows.sql"]);
@@ -562,7 +567,8 @@ mod tests {
             &expect_file!["golden/copy_other_ids_out.sql"],
         );
         check(&has_other_rows(outputs), &expect_file!["golden/has_other_rows.sql"]);
-        let nearest = vector_index::nearest_of_runs(wide, Precision::Half);
+        let by_half = vector_index::NearestOrder::Index(Precision::Half);
+        let nearest = vector_index::nearest_of_runs(wide, by_half);
         check(&nearest, &expect_file!["golden/nearest_of_runs.sql"]);
         let ivfflat = IndexDefinition { kind: IndexKind::Ivfflat { lists: 20 }, precision: Precision::Full };
         let hnsw = IndexDefinition {
@@ -578,7 +584,7 @@ mod tests {
         let lowered = vector_index::set_ef_construction("odd \"name\"", 64);
         check(&lowered, &expect_file!["golden/set_ef_construction.sql"]);
         check(&vector_index::sample_embeddings(wide), &expect_file!["golden/sample_embeddings.sql"]);
-        let nearest = vector_index::nearest_of_share(queries, Precision::Full);
+        let nearest = vector_index::nearest_of_share(queries, vector_index::NearestOrder::Exact);
         check(&nearest, &expect_file!["golden/nearest_of_share.sql"]);
         check(&vector_index::exceeds_half(wide), &expect_file!["golden/exceeds_half.sql"]);
         check(&drop_index("odd \"name\"", Build::Concurrently), &expect_file!["golden/drop_index.sql"]);

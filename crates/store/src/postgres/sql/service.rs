@@ -8,9 +8,9 @@ use super::{
     collections::noted_deletion,
     condition::{Bind, Binds, conditions},
     list, operator, quoted,
-    sized_rows::Rows,
+    sized_rows::{Rows, kept_columns},
     statement::{Statement, statement},
-    vector_index::order,
+    vector_index::{exact_distance, order},
 };
 use crate::{
     postgres::{Table, index_definition::Precision},
@@ -244,8 +244,8 @@ from (
 
 /// The nearest of the selected records, found with an exact search.
 ///
-/// The inner limit is an optimization fence: without it the planner could use the vector index for the order, which
-/// may miss records.
+/// No index has the expression of the distance. Where matches are counted, the inner limit ends the search early; on
+/// Citus, shards sort their own rows unless there is one.
 pub(crate) fn nearest_exact(
     service: Service,
     selection: &Selection,
@@ -257,32 +257,40 @@ pub(crate) fn nearest_exact(
     let mut binds = Binds::default();
     let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
     let limit = binds.add(Bind::Whole(limit.into()));
-    let (measured, matching, others): (_, _, &[&str]) = match measured {
-        Measured::All => (i64::MAX, "", &["distance"]),
-        Measured::UpTo(records) => {
-            (records.into(), ", count(*) over () as matching", &["distance", "matching"])
-        }
+    let most = match measured {
+        Measured::All => None,
+        Measured::UpTo(records) => Some(binds.add(Bind::Whole(records.into()))),
     };
-    let measured = binds.add(Bind::Whole(measured));
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
-    let name = quoted(&table.name);
-    let with = format!(
-        "with nearest as materialized (
-    select id as key, distance{matching}
+    let (name, distance) = (quoted(&table.name), exact_distance(table, &embedding));
+    let (key, conditions) = ("select id as key, distance", all.join("\n            and "));
+    let nearest = match &most {
+        None => format!(
+            "select id as key, {distance} as distance
+    from {name}
+    where {}",
+            all.join("\n        and ")
+        ),
+        Some(most) => format!(
+            "{key}, count(*) over () as matching
     from (
-        select id, embedding {operator} {embedding}::real[]::vector as distance
+        select id, {distance} as distance
         from {name}
         where {conditions}
-        limit {measured}
-    ) measured
+        limit {most}
+    ) measured"
+        ),
+    };
+    let with = format!(
+        "with nearest as materialized (
+    {nearest}
     order by distance, id
     limit {limit}
 )
-",
-        operator = operator(table.space),
-        conditions = all.join("\n            and "),
+"
     );
+    let others: &[&str] = if most.is_some() { &["distance", "matching"] } else { &["distance"] };
     let from = format!(
         "from nearest
 join {name} on id = key
@@ -300,7 +308,7 @@ pub(crate) fn explain_selected(service: Service, selection: &Selection) -> Resul
     Ok(statement(
         format!(
             "explain (format json)
-select from {name}{}",
+select 1 from {name}{}",
             filter(&all)
         ),
         binds,
@@ -310,7 +318,8 @@ select from {name}{}",
 /// The nearest of the selected records, found with a vector index of `precision`.
 ///
 /// The inner statement has the form for which an index is used. An iterative index scan may return rows slightly out
-/// of order, so the outer statement sorts, and makes ties deterministic. Half precision may change the order of rows
+/// of order, so the outer statement sorts, and makes ties deterministic. It takes whole rows: on Citus, a join by their ids
+/// would be a second search of all shards. Half precision may change the order of rows
 /// with nearly equal distances, so twice as many are taken from such an index and compared exactly.
 pub(crate) fn nearest_by_index(
     service: Service,
@@ -330,15 +339,16 @@ pub(crate) fn nearest_by_index(
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
     let name = quoted(&table.name);
-    let with = format!(
-        "with nearest as materialized (
-    select id as key, {distance} as distance
+    let from = format!(
+        "from (
+    select {columns}, {distance} as distance
     from {name}
     where {conditions}
     order by {order}
     limit {taken}
-)
-",
+) nearest
+order by distance, id{last}",
+        columns = kept_columns(table),
         distance = order(table, Precision::Full, &embedding),
         // The expression occurs once, so that a long vector is parsed once.
         order = match precision {
@@ -347,12 +357,7 @@ pub(crate) fn nearest_by_index(
         },
         conditions = all.join("\n        and "),
     );
-    let from = format!(
-        "from nearest
-join {name} on id = key
-order by distance, id{last}"
-    );
-    Ok(Rows { table, with, from, others: &["distance"], order: "distance, id" }.or_none(binds))
+    Ok(Rows { table, with: String::new(), from, others: &["distance"], order: "distance, id" }.or_none(binds))
 }
 
 /// The records that have the words of `text`, best first.

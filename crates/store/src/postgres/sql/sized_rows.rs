@@ -77,12 +77,12 @@ order by {order}"
 
     /// The rows with the additional columns `measured`.
     fn with_size(&self, measured: &str) -> String {
-        let (text, lifted, others) = (quoted(&self.table.text_column), self.lifted(), self.others());
+        let (columns, others) = (kept_columns(self.table), self.others());
         let from = self.from.replace('\n', "\n        ");
         format!(
             "    select *, {measured}
     from (
-        select id, source_id, {text}{lifted}, metadata, created_at{others}
+        select {columns}{others}
         {from}
     ) page"
         )
@@ -96,10 +96,19 @@ order by {order}"
     }
 
     fn lifted(&self) -> String {
-        self.table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect()
+        lifted(self.table)
     }
 
     fn others(&self) -> String {
         self.others.iter().map(|column| format!(", {column}")).collect()
     }
+}
+
+/// The columns from which an answer is made.
+pub(super) fn kept_columns(table: &Table) -> String {
+    format!("id, source_id, {}{}, metadata, created_at", quoted(&table.text_column), lifted(table))
+}
+
+fn lifted(table: &Table) -> String {
+    table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect()
 }

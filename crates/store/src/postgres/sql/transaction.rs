@@ -6,9 +6,55 @@ use uuid::Uuid;
 
 use super::{Sql, condition::Bind, statement::Statement, trusted};
 
-/// Begins a transaction whose statements have the `limits`, with `settings` that are local to it, in one message.
-pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Sql {
-    trusted(format!("begin; {}", all_settings(limits, of_session, settings)))
+/// How a transaction begins.
+pub(crate) struct Begin {
+    /// The message that begins it, with its settings.
+    pub(crate) message: Sql,
+    /// With Citus, a second message with the settings that apply on the workers too: Citus sends it there as a whole.
+    pub(crate) settings: Option<Sql>,
+}
+
+impl From<Sql> for Begin {
+    fn from(message: Sql) -> Self {
+        Self { message, settings: None }
+    }
+}
+
+impl Begin {
+    fn new(
+        begin: &str,
+        limits: &StatementLimits,
+        (of_session, settings): (&[Sql], &[Sql]),
+        last: Option<&str>,
+    ) -> Self {
+        let (with_begin, after): (_, &[Sql]) =
+            if limits.has_citus { (&[] as &[Sql], settings) } else { (settings, &[]) };
+        let mut message = format!("{begin}; {}", all_settings(limits, of_session, with_begin));
+        if let Some(last) = last {
+            message.push_str("; ");
+            message.push_str(last);
+        }
+        let after: Vec<&str> = after.iter().map(|setting| setting.0.as_str()).collect();
+        Self {
+            message: trusted(reaching_shards(limits, message)),
+            settings: (!after.is_empty()).then(|| trusted(after.join("; "))),
+        }
+    }
+}
+
+/// Begins a transaction whose statements have the `limits`, with `settings` that are local to it.
+pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Begin {
+    Begin::new("begin", limits, (of_session, settings), None)
+}
+
+/// Adds to a message that begins a transaction that later settings apply on the workers too. Must be last.
+fn reaching_shards(limits: &StatementLimits, mut begin: String) -> String {
+    if limits.has_citus {
+        begin.push_str(
+            "; set local citus.explain_all_tasks = on; set local citus.propagate_set_commands = 'local'",
+        );
+    }
+    begin
 }
 
 /// The same for a transaction that changes nothing. On a replica, it returns what [`REPLAYED`] does.
@@ -16,13 +62,8 @@ pub(crate) fn begin_read(
     limits: &StatementLimits,
     (of_session, settings): (&[Sql], &[Sql]),
     on: ReadOn,
-) -> Sql {
-    let mut statements = format!("begin read only; {}", all_settings(limits, of_session, settings));
-    if on == ReadOn::Replica {
-        statements.push_str("; ");
-        statements.push_str(REPLAYED);
-    }
-    trusted(statements)
+) -> Begin {
+    Begin::new("begin read only", limits, (of_session, settings), (on == ReadOn::Replica).then_some(REPLAYED))
 }
 
 /// The kind of server on which a read is done.
@@ -64,7 +105,7 @@ pub(crate) fn begin_unlimited(
     of_session: &[Sql],
     looking: Option<Duration>,
 ) -> Sql {
-    trusted(unlimited("begin", limits, of_session, looking))
+    trusted(reaching_shards(limits, unlimited("begin", limits, of_session, looking)))
 }
 
 /// Begins a transaction that changes nothing and has one snapshot for as long as it lasts, in which values are written as
@@ -72,7 +113,7 @@ pub(crate) fn begin_unlimited(
 pub(crate) fn begin_snapshot(limits: &StatementLimits, of_session: &[Sql]) -> Sql {
     let begin = "begin isolation level repeatable read read only";
     let texts = "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres'; set local bytea_output = 'hex'; set local extra_float_digits = 1";
-    trusted(format!("{}; {texts}", unlimited(begin, limits, of_session, None)))
+    trusted(reaching_shards(limits, format!("{}; {texts}", unlimited(begin, limits, of_session, None))))
 }
 
 fn unlimited(begin: &str, limits: &StatementLimits, of_session: &[Sql], looking: Option<Duration>) -> String {
@@ -116,6 +157,8 @@ pub(crate) struct StatementLimits {
     pub(crate) lock_ms: i32,
     /// When the server detects that the client has disconnected, if it can.
     pub(crate) looks_for_client: bool,
+    /// Whether the database has Citus, whose workers do not get settings unless it is told so.
+    pub(crate) has_citus: bool,
 }
 
 /// How often the server checks the client's connection.
@@ -127,7 +170,7 @@ pub(crate) fn look_for_client() -> Sql {
 }
 
 fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> String {
-    let StatementLimits { statement_ms, lock_ms, looks_for_client } = limits;
+    let StatementLimits { statement_ms, lock_ms, looks_for_client, .. } = limits;
     let mut statements =
         format!("set local statement_timeout = {statement_ms}; set local lock_timeout = {lock_ms}");
     if *looks_for_client {
@@ -143,7 +186,7 @@ fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) 
 
 /// Begins a read-only transaction with one snapshot, without parallel workers, and with the statement time-out
 /// `timeout_ms`.
-pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
+pub(crate) fn begin_replay(limits: &StatementLimits, timeout_ms: i32, of_session: &[Sql]) -> Sql {
     let mut statements = format!(
         "begin isolation level repeatable read read only; set local statement_timeout = {timeout_ms}; set local max_parallel_workers_per_gather = 0"
     );
@@ -151,7 +194,7 @@ pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
         statements.push_str("; ");
         statements.push_str(&setting.0);
     }
-    trusted(statements)
+    trusted(reaching_shards(limits, statements))
 }
 
 /// Statements with their values and local settings as text for one message, which is one transaction: one round trip
@@ -164,6 +207,16 @@ pub(crate) fn at_once<'s>(
     let mut all = all_settings(limits, of_session, settings);
     for statement in statements {
         all.push_str("; ");
+        write_statement(&mut all, statement);
+    }
+    trusted(all)
+}
+
+/// Statements with their values as text for one message in a transaction.
+pub(crate) fn all_of(statements: &[Statement]) -> Sql {
+    let mut all = String::new();
+    for statement in statements {
+        all.push_str(if all.is_empty() { "" } else { "; " });
         write_statement(&mut all, statement);
     }
     trusted(all)
@@ -266,21 +319,43 @@ mod tests {
     #[test]
     fn limits_are_set_with_the_message_that_begins() {
         assert_eq!(
-            begin(&limits(false), &[], &[set_probes(5)]).0,
+            begin(&limits(false), &[], &[set_probes(5)]).message.0,
             "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5"
         );
         assert_eq!(
-            begin(&limits(true), &[], &[]).0,
+            begin(&limits(true), &[], &[]).message.0,
             "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local client_connection_check_interval = 500"
         );
     }
 
     #[test]
     fn read_on_a_replica_begins_with_what_it_has_replayed() {
-        let begin = |on| begin_read(&limits(false), (&[], &[set_probes(5)]), on).0;
+        let begin = |on| begin_read(&limits(false), (&[], &[set_probes(5)]), on).message.0;
         let on_primary = "begin read only; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5";
         assert_eq!(begin(ReadOn::Primary), on_primary);
         assert_eq!(begin(ReadOn::Replica), format!("{on_primary}; {REPLAYED}"));
+    }
+
+    #[test]
+    fn settings_of_searches_are_a_message_of_their_own_with_citus() {
+        let limits = StatementLimits { has_citus: true, ..limits(false) };
+        let Begin { message, settings } = begin(&limits, &[], &[set_probes(5), set_probes(6)]);
+        assert_eq!(
+            message.0,
+            "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local citus.explain_all_tasks = on; set local citus.propagate_set_commands = 'local'"
+        );
+        let settings = settings.expect("there are settings");
+        assert_eq!(settings.0, "set local ivfflat.probes = 5; set local ivfflat.probes = 6");
+        let last = "set local citus.propagate_set_commands = 'local'";
+        for begin in [
+            begin_unlimited(&limits, &[set_probes(5)], Some(Duration::from_secs(1))),
+            begin_snapshot(&limits, &[set_probes(5)]),
+            begin_replay(&limits, 5, &[set_probes(5)]),
+            begin(&limits, &[set_probes(5)], &[]).message,
+            begin_read(&limits, (&[], &[]), ReadOn::Replica).message,
+        ] {
+            assert!(begin.0.ends_with(last) && begin.0.matches(last).count() == 1, "{}", begin.0);
+        }
     }
 
     #[test]
@@ -309,6 +384,6 @@ mod tests {
     }
 
     fn limits(looks_for_client: bool) -> StatementLimits {
-        StatementLimits { statement_ms: 30_000, lock_ms: 5_000, looks_for_client }
+        StatementLimits { statement_ms: 30_000, lock_ms: 5_000, looks_for_client, has_citus: false }
     }
 }

@@ -30,6 +30,20 @@ pub(crate) fn half_precision(table: &Table) -> String {
     format!("halfvec({})", table.dimension)
 }
 
+/// The order in which a search takes rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NearestOrder {
+    /// By distances that no index has, on any server: settings of the planner reach no shards.
+    Exact,
+    /// As an index of this precision sorts.
+    Index(Precision),
+}
+
+/// The distance to the vector `parameter`, a `real[]`, as an expression that no index has.
+pub(crate) fn exact_distance(table: &Table, parameter: &str) -> String {
+    format!("({}) + 0", order(table, Precision::Full, parameter))
+}
+
 /// The expression by which an index of this precision sorts: the distance to the vector `parameter`, a `real[]`.
 pub(crate) fn order(table: &Table, precision: Precision, parameter: &str) -> String {
     let operator = operator(table.space);
@@ -108,11 +122,11 @@ limit $3",
 pub(crate) fn exceeds_half(table: &Table) -> Sql {
     trusted(format!(
         "select exists (
-    select
+    select 1
     from {}
     where (
             vector_norm(embedding) > 65504
-            and exists (select from unnest(embedding::real[]) component where abs(component) >= {limit})
+            and exists (select 1 from unnest(embedding::real[]) component where abs(component) >= {limit})
         )
         or (
             (vector_norm(embedding) / {normal}::float8) ^ 2 < vector_dims(embedding)
@@ -130,25 +144,30 @@ pub(crate) fn exceeds_half(table: &Table) -> Sql {
 }
 
 /// Ids and distances of the at most `$2` rows nearest to `$1` (a `real[]`), among those in the share `$3` of
-/// [`SHARE_OF`] by a hash of their id, in the order of an index of `precision`.
-pub(crate) fn nearest_of_share(table: &Table, precision: Precision) -> Sql {
-    nearest(table, precision, &format!("($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)", SHARE_OF - 1))
+/// [`SHARE_OF`] by a hash of their id, taken in this order.
+pub(crate) fn nearest_of_share(table: &Table, taken: NearestOrder) -> Sql {
+    nearest(table, taken, &format!("($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)", SHARE_OF - 1))
 }
 
 /// The same among the rows that one of the runs `$3` copied.
-pub(crate) fn nearest_of_runs(table: &Table, precision: Precision) -> Sql {
-    nearest(table, precision, "migration_run = any($3)")
+pub(crate) fn nearest_of_runs(table: &Table, taken: NearestOrder) -> Sql {
+    nearest(table, taken, "migration_run = any($3)")
 }
 
-fn nearest(table: &Table, precision: Precision, condition: &str) -> Sql {
-    let distance = order(table, Precision::Full, "$1");
+fn nearest(table: &Table, taken: NearestOrder, condition: &str) -> Sql {
+    let (distance, order) = match taken {
+        // The same expression, so that it is computed once.
+        NearestOrder::Exact => (exact_distance(table, "$1"), exact_distance(table, "$1")),
+        NearestOrder::Index(precision) => {
+            (order(table, Precision::Full, "$1"), order(table, precision, "$1"))
+        }
+    };
     trusted(format!(
         "select id, ({distance})::float8 as distance
 from {}
 where embedding is not null and {condition}
-order by {}
+order by {order}
 limit $2",
         quoted(&table.name),
-        order(table, precision, "$1")
     ))
 }

@@ -11,6 +11,7 @@ use crate::{
     postgres::{
         bounded::fetch,
         copy_format::{HEADER, write_new_row},
+        failure::repeated,
         sql::service::{self as statements, NewRow},
         write::copy,
     },
@@ -36,6 +37,14 @@ impl PostgresStorage {
         atomicity: Atomicity,
     ) -> Result<Vec<Insertion>, StorageError> {
         self.check_dimensions(records)?;
+        repeated(|| self.try_insert(records, atomicity)).await
+    }
+
+    async fn try_insert(
+        &self,
+        records: &[NewRecord],
+        atomicity: Atomicity,
+    ) -> Result<Vec<Insertion>, StorageError> {
         let rows = first_of_each_key(records);
         let mut transaction = self.begin_write().await?;
         let mut done = None;

@@ -28,7 +28,7 @@ use super::{
     bounded::{AnswerSize, bound, fetch, fetch_answer, up_to},
     checkout::Transaction,
     concise_error::concise,
-    failure::{Failing, is_beyond_a_limit},
+    failure::{Failing, is_beyond_a_limit, repeated},
     lsn::{self, reading_after},
     schema,
     sql::{
@@ -148,6 +148,31 @@ impl PostgresStorage {
         Ok((self.read(&rows, OPERATION)?, is_whole))
     }
 
+    async fn try_update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
+        const OPERATION: &str = "update a record";
+        let service = self.service();
+        let update = async |connection: &mut PgConnection| {
+            let rows = fetch(connection, statements::lock_record(&self.table, stored_id(id))).await;
+            let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
+            let Some(record) = found.filter(|record| record.id == id) else {
+                return Ok(None);
+            };
+            change.check(service, &record)?;
+            if *change == Change::default() {
+                return Ok(Some(record));
+            }
+            let row_change = RowChange {
+                text: change.text.clone(),
+                category: change.category.clone(),
+                metadata: change.metadata.as_ref().map(object_to_json),
+            };
+            let statement = update_record(service, stored_id(id), row_change);
+            let rows = fetch(connection, statement).await.map_err(self.failing.to(OPERATION))?;
+            Ok(self.read(&rows, OPERATION)?.pop())
+        };
+        self.database.in_service_with(self.failing, &[], update).await
+    }
+
     fn read(&self, rows: &[PgRow], operation: &'static str) -> Result<Vec<Record>, StorageError> {
         rows.iter()
             .map(|row| read_record(row, &self.table))
@@ -218,28 +243,7 @@ impl Storage for PostgresStorage {
     }
 
     async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
-        const OPERATION: &str = "update a record";
-        let service = self.service();
-        let update = async |connection: &mut PgConnection| {
-            let rows = fetch(connection, statements::lock_record(&self.table, stored_id(id))).await;
-            let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
-            let Some(record) = found.filter(|record| record.id == id) else {
-                return Ok(None);
-            };
-            change.check(service, &record)?;
-            if *change == Change::default() {
-                return Ok(Some(record));
-            }
-            let row_change = RowChange {
-                text: change.text.clone(),
-                category: change.category.clone(),
-                metadata: change.metadata.as_ref().map(object_to_json),
-            };
-            let statement = update_record(service, stored_id(id), row_change);
-            let rows = fetch(connection, statement).await.map_err(self.failing.to(OPERATION))?;
-            Ok(self.read(&rows, OPERATION)?.pop())
-        };
-        self.database.in_service_with(self.failing, &[], update).await
+        repeated(|| self.try_update(id, change)).await
     }
 
     async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
@@ -255,7 +259,7 @@ impl Storage for PostgresStorage {
         let delete = async |connection: &mut PgConnection| {
             fetch_answer(connection, &statement, AnswerSize::Large).await
         };
-        let rows = self.database.in_service(self.failing, OPERATION, delete).await?;
+        let rows = repeated(|| self.database.in_service(self.failing, OPERATION, delete)).await?;
         let deleted: sqlx::Result<HashSet<String>> = rows.iter().map(|row| row.try_get("shown")).collect();
         let mut deleted = deleted.map_err(self.failing.to(OPERATION))?;
         Ok(ids.iter().filter(|id| deleted.remove(*id)).cloned().collect())

@@ -8,6 +8,7 @@ use std::{
 };
 
 use records::{Embedding, lock::Mutex};
+use serde_json::Value;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use crate::{
@@ -184,7 +185,38 @@ async fn expected_matches(
     let row = rows.first().expect("a plan has a row");
     // Of type `json`, which is its text.
     let plan: String = row.try_get_unchecked(0).map_err(failing.to(OPERATION))?;
-    let expected = decode(&plan).value.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
     // A plan without an estimate is ignored.
-    Ok(expected.unwrap_or(f64::INFINITY))
+    Ok(estimated_rows(&decode(&plan).value).unwrap_or(f64::INFINITY))
+}
+
+/// The estimated rows of a plan in JSON. Citus estimates 100,000 for whatever it sends to its workers, whose own plans
+/// have the estimates.
+fn estimated_rows(plan: &Value) -> Option<f64> {
+    let Some(job) = plan.pointer("/0/Plan/Distributed Query/Job") else {
+        return plan.pointer("/0/Plan/Plan Rows")?.as_f64();
+    };
+    let tasks = job.get("Tasks")?.as_array().filter(|tasks| !tasks.is_empty())?;
+    let count = job.get("Task Count").and_then(Value::as_f64).unwrap_or(tasks.len() as f64);
+    let of_task = |task: &Value| task.pointer("/Remote Plan/0/0/Plan/Plan Rows")?.as_f64();
+    let shown: f64 = tasks.iter().map(of_task).sum::<Option<f64>>()?;
+    // Where Citus explains one task only, the others are like it.
+    Some(shown / tasks.len() as f64 * count)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_of_all_tasks_are_estimated() {
+        let task = |rows: u32| json!({"Node": "a", "Remote Plan": [[{"Plan": {"Plan Rows": rows}}]]});
+        let plan = |count: u32, tasks: Value| json!([{"Plan": {"Plan Rows": 100_000, "Distributed Query": {"Job": {"Task Count": count, "Tasks": tasks}}}}]);
+        assert_eq!(estimated_rows(&json!([{"Plan": {"Plan Rows": 7}}])), Some(7.0));
+        assert_eq!(estimated_rows(&plan(2, json!([task(30), task(12)]))), Some(42.0));
+        assert_eq!(estimated_rows(&plan(4, json!([task(30)]))), Some(120.0));
+        assert_eq!(estimated_rows(&plan(2, json!([]))), None);
+        assert_eq!(estimated_rows(&plan(2, json!([{"Node": "a"}]))), None);
+    }
 }

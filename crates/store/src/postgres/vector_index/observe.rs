@@ -15,6 +15,7 @@ use crate::{
         relations::has_table,
         scan::count_rows,
         schema::{has_iterative_scan, pgvector_version},
+        shard_statistics::shard_statistics,
         sql::MAX_INDEXED_DIMENSION,
         unnamed::on,
     },
@@ -129,19 +130,24 @@ impl Database {
             .fetch_one(on(connection))
             .await
             .during(OPERATION)?;
+            let shards = shard_statistics(connection, &table.name).await.during(OPERATION)?;
+            let (dead, writes, bytes) = match shards {
+                Some(shards) => (shards.dead_rows, shards.writes, shards.table_bytes),
+                None => (statistics.dead, statistics.writes, statistics.bytes),
+            };
             let now = OffsetDateTime::now_utc();
             let last = last_writes(connection, table).await?;
             Ok(Observation {
                 table: table.clone(),
                 rows,
-                dead_rows: statistics.dead.unsigned_abs(),
-                writes: statistics.writes.unsigned_abs(),
-                writes_per_second: last.and_then(|(writes, at)| {
+                dead_rows: dead.unsigned_abs(),
+                writes: writes.unsigned_abs(),
+                writes_per_second: last.and_then(|(before, at)| {
                     let seconds = (now - at.assume_utc()).as_seconds_f64();
-                    let since = statistics.writes.checked_sub(writes).filter(|since| *since >= 0)?;
+                    let since = writes.checked_sub(before).filter(|since| *since >= 0)?;
                     (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
                 }),
-                table_bytes: statistics.bytes.unsigned_abs(),
+                table_bytes: bytes.unsigned_abs(),
                 indexes: existing(connection, table).await?,
                 searches: search_recalls(connection, table).await?,
                 observed_at: PrimitiveDateTime::new(now.date(), now.time()),
@@ -204,6 +210,13 @@ pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table)
     .fetch_one(on(connection))
     .await
     .during("estimate the rows of a table")?;
+    // The table of the coordinator is empty.
+    if estimate == 0
+        && let Some(shards) =
+            shard_statistics(connection, &table.name).await.during("estimate the rows of a table")?
+    {
+        return Ok(shards.rows.unsigned_abs());
+    }
     Ok(estimate.unsigned_abs())
 }
 

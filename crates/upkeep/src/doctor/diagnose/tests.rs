@@ -92,6 +92,7 @@ fn healthy() -> Examination {
                 encoding: "UTF8".to_owned(),
                 role: "app".to_owned(),
                 vectors: Vectors::Searched,
+                has_citus: false,
                 schema_version: None,
             },
             shared_memory_bytes: None,

@@ -9,7 +9,7 @@ with gone as (
     returning id, migration_run
 ), noted as (
     insert into chroma_deleted_records (table_name, id, migration_run, deleted_at)
-    select $2, id, migration_run, now() at time zone 'utc'
+    select $2, id, migration_run, $3::timestamp
     from gone
     where migration_run is not null
     on conflict (table_name, id) do update

@@ -5,7 +5,7 @@ with gone as (
     returning kept.id, kept.migration_run, asked.shown
 ), noted as (
     insert into chroma_deleted_records (table_name, id, migration_run, deleted_at)
-    select $3, id, migration_run, now() at time zone 'utc'
+    select $3, id, migration_run, $4::timestamp
     from gone
     where migration_run is not null
     on conflict (table_name, id) do update

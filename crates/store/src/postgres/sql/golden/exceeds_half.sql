@@ -1,9 +1,9 @@
 select exists (
-    select
+    select 1
     from "odd ""name"""
     where (
             vector_norm(embedding) > 65504
-            and exists (select from unnest(embedding::real[]) component where abs(component) >= 65520)
+            and exists (select 1 from unnest(embedding::real[]) component where abs(component) >= 65520)
         )
         or (
             (vector_norm(embedding) / 0.00006103515625::float8) ^ 2 < vector_dims(embedding)

@@ -1,1 +1,1 @@
-select from "llm_outputs" where id = any($1) order by id for update;
+select 1 from "llm_outputs" where id = any($1) order by id for update;

@@ -1,15 +1,11 @@
 with nearest as materialized (
-    select id as key, distance
-    from (
-        select id, embedding <=> $1::real[]::vector as distance
-        from "queries"
-        where embedding is not null
-        limit $3
-    ) measured
+    select id as key, (embedding <=> $1::real[]::vector) + 0 as distance
+    from "queries"
+    where embedding is not null
     order by distance, id
     limit $2
 )
-select id, source_id, case when bytes <= $4 then "query_text" end as text, "theme", case when bytes <= $4 then metadata::text end as metadata, created_at, distance, bytes
+select id, source_id, case when bytes <= $3 then "query_text" end as text, "theme", case when bytes <= $3 then metadata::text end as metadata, created_at, distance, bytes
 from (
     select *, sum(coalesce(octet_length("query_text"), 0) + coalesce(pg_column_size(metadata), 0)) over () as bytes
     from (

@@ -1,7 +1,7 @@
 with nearest as materialized (
     select id as key, distance, count(*) over () as matching
     from (
-        select id, embedding <=> $1::real[]::vector as distance
+        select id, (embedding <=> $1::real[]::vector) + 0 as distance
         from "queries"
         where embedding is not null
             and left("theme", 200) = left($4, 200) and (length($4) < 200 or "theme" = $4)

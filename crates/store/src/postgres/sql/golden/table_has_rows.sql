@@ -1,1 +1,1 @@
-select exists(select from only "odd ""schema"""."odd ""name""");
+select exists(select 1 from only "odd ""schema"""."odd ""name""");
