@@ -219,6 +219,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::NewerSchema { .. }
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
+        | Error::NotDistributable { .. }
         | Error::Replica { .. }
         | Error::Privilege { .. }
         | Error::ReadOnlyServer { .. }

@@ -3,6 +3,7 @@
 mod aging;
 mod backup;
 mod browser;
+mod citus;
 mod collections;
 mod compatibility;
 mod configuration;

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod chroma_server;
+mod citus;
 mod cut_off;
 mod databases;
 mod differential;

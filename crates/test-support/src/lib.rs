@@ -1,7 +1,7 @@
 //! Shared test tools: real PostgreSQL databases and servers, real Chroma servers, and Chroma directories.
 //!
 //! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, or
-//! [`PostgresCluster`] if it needs a primary with standbys, with [`PgBouncer`] or [`CuttingProxy`] in front of it or a
+//! [`PostgresCluster`] if it needs a primary with standbys, or [`CitusDatabase`] if its tables are distributed, with [`PgBouncer`] or [`CuttingProxy`] in front of it or a
 //! [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`], [`three_services`], [`ChromaWriter`];
 //! [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model provider with scripted failures; [`SmallModel`], a
 //! provider with a real model; [`Chromium`], a browser; [`shared_lines`] for real texts and judgements; [`Shape`] for golden
@@ -11,6 +11,7 @@ mod chroma_directory;
 mod chroma_server;
 pub mod chroma_writer;
 mod chromium;
+mod citus;
 mod cutting_proxy;
 mod database;
 mod dripping;
@@ -33,6 +34,7 @@ pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::{ChromaServer, chroma_program};
 pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, generated_records};
 pub use chromium::{Chromium, PageScripts, Tab, axe_core};
+pub use citus::CitusDatabase;
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::{Template, TestDatabase};
 pub use dripping::DrippingServer;

@@ -77,6 +77,25 @@ pub(crate) enum DbCommand {
     },
     /// Stops the embedded server
     Stop,
+    /// Distributes the services' tables over the workers of Citus while they are in use; rerun it to resume
+    Distribute(DistributeArguments),
+}
+
+/// What `db distribute` does.
+#[derive(Debug, Args)]
+pub(crate) struct DistributeArguments {
+    /// Tables of services: queries, evaluation_metrics, llm_outputs [default: those that exist]
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Shards of each table [default: one for each worker]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), conflicts_with = "undo")]
+    pub(crate) shards: Option<u32>,
+    /// Only print what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Store the tables on the coordinator again; each is locked meanwhile
+    #[arg(long)]
+    pub(crate) undo: bool,
 }
 
 /// The database of the embedded server, and the role to connect as.

@@ -9,7 +9,8 @@ use records::Service;
 use uuid::Uuid;
 
 pub(crate) use self::installation::{
-    BackupArguments, DatabaseArguments, DbCommand, GenerateCommand, HealthArguments, RestoreArguments,
+    BackupArguments, DatabaseArguments, DbCommand, DistributeArguments, GenerateCommand, HealthArguments,
+    RestoreArguments,
 };
 
 const AFTER_HELP: &str = "\

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use provision::{Role, Server, ServerOptions, postgres::DATABASE};
 
+use super::distribute;
 use crate::{
     arguments::{DatabaseArguments, DbCommand},
     configuration::Configuration,
@@ -32,6 +33,7 @@ pub(crate) async fn run(configuration: &Configuration, command: DbCommand) -> Re
             eprintln!("the embedded PostgreSQL in {} {state}", folder.display());
             Ok(ExitCode::Complete)
         }
+        DbCommand::Distribute(arguments) => distribute::run(configuration, &arguments).await,
     }
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod db;
 mod demo;
+mod distribute;
 mod doctor;
 mod dump;
 mod generate;

@@ -243,6 +243,12 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The database cannot distribute tables.
+    #[error("failed to distribute tables: {reason}")]
+    NotDistributable {
+        /// Why, and the fix.
+        reason: String,
+    },
     /// Another process has locked the indexes of the table.
     #[error(
         "the indexes of table `{table}` are locked by another process: wait for it to end, then run again"

@@ -12,6 +12,7 @@ mod connection_fault;
 mod constraints;
 mod copy_format;
 mod counted;
+mod distribution;
 mod embedding_health;
 mod error;
 mod evaluation_results;
@@ -63,6 +64,7 @@ pub mod write;
 pub use access::Access;
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
 pub use connection_fault::ConnectionFault;
+pub use distribution::Placement;
 pub use embedding_health::EmbeddingHealth;
 pub use error::Error;
 pub use evaluation_results::{

@@ -10,6 +10,7 @@ use super::table::{AddedColumn, BOOKKEEPING_COLUMNS, DefaultValue, Presence, Tab
 pub(crate) mod collections;
 mod condition;
 pub(crate) mod databases;
+pub(crate) mod distribution;
 pub(crate) mod embedding_health;
 pub(crate) mod maintenance;
 pub(crate) mod odd_values;
