@@ -34,7 +34,7 @@ fn store(database_url: &str, theme: &str, queries: &[String], metrics: &[String]
 
 #[tokio::test]
 async fn a_real_model_answers_and_judges_and_all_of_it_is_in_postgresql() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::serving().await;
     let url = database.url();
     let (metrics, model) = blocking(move || {
         let queries = ["Name a color.", "Say hello."].map(str::to_owned);
@@ -103,7 +103,7 @@ const WORKERS: usize = 8;
 async fn run_completes_every_unit_in_spite_of_kills_and_a_failing_provider() {
     let (query_count, kills) = (count(QUERIES.0, QUERIES.1), count(KILLS.0, KILLS.1));
     let units = query_count * METRICS;
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::serving().await;
     let url = database.url();
     let (metrics, llmock) = blocking(move || {
         let queries: Vec<String> =

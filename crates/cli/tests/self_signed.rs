@@ -214,7 +214,7 @@ async fn trusted_self_signed_certificate_is_accepted_from_models_services_and_co
         front(folder.path(), "own", port_of(&model.url())).await,
         front(folder.path(), "own", port_of(&collector.url())).await,
     ];
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::serving().await;
     let (url, own) = (database.url(), folder.path().join("own.pem"));
     let (serving, url) = blocking(move || (serve(&url, ports, &own, None), url)).await;
     let services = front(folder.path(), "own", serving.port("evaluation")).await;

@@ -104,7 +104,7 @@ fn serve_hanging(url: &str, hanging: &Hanging) -> (Serving, String) {
 #[tokio::test]
 async fn watchers_and_a_hanging_call_of_a_run_do_not_prevent_shutdown() {
     for signal in [Signal::TERM, Signal::INT] {
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::serving().await;
         let url = database.url();
         blocking(move || {
             let hanging = Hanging::start();
@@ -125,7 +125,7 @@ async fn watchers_and_a_hanging_call_of_a_run_do_not_prevent_shutdown() {
 
 #[tokio::test]
 async fn request_whose_model_hangs_is_aborted_at_the_limit_and_reported() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::serving().await;
     let url = database.url();
     blocking(move || {
         let hanging = Hanging::start();
@@ -145,7 +145,7 @@ async fn request_whose_model_hangs_is_aborted_at_the_limit_and_reported() {
 
 #[tokio::test]
 async fn separate_gateway_ends_while_its_clients_watch() {
-    let database = TestDatabase::create().await;
+    let database = TestDatabase::serving().await;
     let url = database.url();
     blocking(move || {
         let hanging = Hanging::start();

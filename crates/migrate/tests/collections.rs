@@ -8,12 +8,12 @@ use test_support::sample;
 use crate::{
     copied,
     directory::{Directory, entries},
-    empty, migrate, one, sample_name, silent, table, transfer, transfer_of, verified, whole_state,
+    empty, migrate, one, prepared, sample_name, silent, table, transfer, transfer_of, verified, whole_state,
 };
 
 #[tokio::test]
 async fn table_is_created_with_the_documented_columns() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("any name", DistanceSpace::Cosine, &entries(0..3, 7));
     let report = migrate(&database, directory.path(), &table("any name", DistanceSpace::Cosine, 7)).await;
     assert_eq!(report.outcome(), Outcome::Verified);
@@ -47,7 +47,7 @@ async fn table_is_created_with_the_documented_columns() {
 
 #[tokio::test]
 async fn migrated_collection_is_registered_for_chroma_clients_until_it_is_undone() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("docs", DistanceSpace::Cosine, &entries(0..30, 7));
     let report = migrate(&database, directory.path(), &table("docs", DistanceSpace::Cosine, 7)).await;
     let registry = "select array_agg(concat_ws('|', d.tenant, d.name, c.name, dimension, space, table_name))
@@ -61,7 +61,7 @@ async fn migrated_collection_is_registered_for_chroma_clients_until_it_is_undone
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_keep_the_order_of_the_source_with_several_writers_and_later_runs() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("docs", DistanceSpace::Cosine, &entries(2_000..3_000, 7));
     directory.put("docs", &entries(500..2_000, 7));
     let docs = table("docs", DistanceSpace::Cosine, 7);
@@ -103,7 +103,7 @@ async fn table_with_other_columns_is_rejected_before_any_change() {
 
 #[tokio::test]
 async fn table_of_a_served_collection_is_refused_to_others_and_disjoint_ids_share_one_that_is_not_served() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("one", DistanceSpace::L2, &entries(0..5, 3));
     for (name, ids) in [("two", 5..9), ("overlapping", 4..12)] {
         directory.add_collection(name, DistanceSpace::L2);
@@ -151,7 +151,7 @@ async fn table_of_a_served_collection_is_refused_to_others_and_disjoint_ids_shar
 
 #[tokio::test]
 async fn services_migrate_in_one_run_and_an_empty_collection_is_nothing_to_migrate() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let folders = Service::ALL.map(|service| sample(sample_name(service)));
     let nothing = Directory::new();
     nothing.add_collection("nothing", DistanceSpace::L2);
@@ -182,7 +182,7 @@ async fn services_migrate_in_one_run_and_an_empty_collection_is_nothing_to_migra
 
 #[tokio::test]
 async fn collection_that_lost_all_records_before_it_was_migrated_has_no_table_and_verifies() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..2, 3));
     for id in 0..2 {
         directory.remove("records", &format!("record {id}"));

@@ -13,7 +13,7 @@ use test_support::{TestDatabase, sample};
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, migrate_with, one, only, sample_name, table, transfer, verified, verify, whole_state,
+    migrate, migrate_with, one, only, prepared, sample_name, table, transfer, verified, verify, whole_state,
 };
 
 /// Ten records migrated into `records`, of which `record 3` was edited afterwards.
@@ -31,7 +31,7 @@ async fn document(test_database: &TestDatabase, source_id: &str) -> String {
 
 #[tokio::test]
 async fn edited_row_is_a_conflict_and_is_kept() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = edited(&test_database, &database).await;
     // With and without a change of the record.
     for text in ["text of record 3", "changed"] {
@@ -62,7 +62,7 @@ async fn edited_row_is_a_conflict_and_is_kept() {
 
 #[tokio::test]
 async fn edited_row_is_overwritten_on_request() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = edited(&test_database, &database).await;
     let options = MigrateOptions { edited_rows: EditedRows::Overwrite, ..MigrateOptions::default() };
     let report = migrate_with(&database, directory.path(), &records, &options).await;
@@ -74,7 +74,7 @@ async fn edited_row_is_overwritten_on_request() {
 
 #[tokio::test]
 async fn row_edited_to_equal_its_record_is_unchanged() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = edited(&test_database, &database).await;
     let entry = Entry { document: Some("edited".into()), ..Entry::new("record 3", vector(3, 3)) };
     directory.put("records", &[entry]);
@@ -84,7 +84,7 @@ async fn row_edited_to_equal_its_record_is_unchanged() {
 
 #[tokio::test]
 async fn edited_row_whose_record_is_gone_is_deleted_only_with_overwrite() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = edited(&test_database, &database).await;
     directory.remove("records", "record 3");
     directory.remove("records", "record 4");
@@ -102,7 +102,7 @@ async fn edited_row_whose_record_is_gone_is_deleted_only_with_overwrite() {
 
 #[tokio::test]
 async fn rows_created_in_postgres_are_never_changed() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let taken = "3f231762-1288-55bc-9925-9eeb8ff7544c";
@@ -132,7 +132,7 @@ async fn rows_created_in_postgres_are_never_changed() {
 
 #[tokio::test]
 async fn record_that_a_service_has_deleted_is_not_copied_again_unless_its_run_is_undone() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let run = migrate(&database, folder.path(), &queries).await.run_id;
     let storage = PostgresStorage::new(database.clone(), Service::Query);
@@ -158,7 +158,7 @@ async fn record_that_a_service_has_deleted_is_not_copied_again_unless_its_run_is
 
 #[tokio::test]
 async fn row_inserted_between_plan_and_copy_is_a_conflict_and_is_kept() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let taken = "3f231762-1288-55bc-9925-9eeb8ff7544c";
@@ -182,7 +182,7 @@ async fn row_inserted_between_plan_and_copy_is_a_conflict_and_is_kept() {
 
 #[tokio::test]
 async fn row_edited_between_plan_and_copy_is_a_conflict_and_is_kept() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;

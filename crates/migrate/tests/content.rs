@@ -7,12 +7,12 @@ use store::postgres::{Column, ColumnType, Table};
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, one, table, verified, verify,
+    migrate, one, prepared, table, verified, verify,
 };
 
 #[tokio::test]
 async fn vectors_arrive_bit_for_bit() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let odd = vec![-0.0, f32::MIN_POSITIVE / 4.0, 1e18, -1.0 / 3.0, 0.1];
     let mut all = entries(0..20, 5);
     all.push(Entry::new("odd", odd));
@@ -29,7 +29,7 @@ async fn vectors_arrive_bit_for_bit() {
 
 #[tokio::test]
 async fn text_arrives_byte_for_byte() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let texts =
         ["", " ", "\u{feff}a\r\n\tb\\", "\u{1}\u{7f}\u{202e}e\u{301}", "\u{1F468}\u{200d}\u{1F469}'\""];
     let of_text = |(seed, text): (u16, &str)| Entry {
@@ -66,7 +66,7 @@ async fn metadata_keeps_every_type() {
         ("texts", List(vec![Text(String::new()), Text("a".into())]), "[\"\", \"a\"]"),
         ("truths", List(vec![Bool(true), Bool(false)]), "[true, false]"),
     ];
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let entry = values
         .iter()
         .fold(Entry::new("a", vector(1, 3)), |entry, (key, value, _)| entry.with(key, value.clone()));
@@ -88,7 +88,7 @@ async fn metadata_keeps_every_type() {
 
 #[tokio::test]
 async fn missing_document_and_metadata_are_null_and_empty_document_is_empty() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let missing = Entry { document: None, ..Entry::new("missing", vector(1, 3)) };
     let empty_text = Entry { document: Some(String::new()), ..Entry::new("empty", vector(2, 3)) };
     let empty_text = empty_text.with("k", MetadataValue::Int(1));
@@ -102,7 +102,7 @@ async fn missing_document_and_metadata_are_null_and_empty_document_is_empty() {
 #[tokio::test]
 async fn keys_with_columns_stay_in_the_metadata() {
     use MetadataValue::{Bool, Float, Int, Text};
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let column = |key: &str, column_type| Column {
         key: key.to_owned(),
         name: format!("{key}_column"),
@@ -145,7 +145,7 @@ async fn keys_with_columns_stay_in_the_metadata() {
 
 #[tokio::test]
 async fn record_without_the_service_keys_gets_defaults_that_are_counted() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("llm_outputs", DistanceSpace::Cosine, &entries(0..3, 384));
     let report = migrate(&database, directory.path(), &Table::of(Service::Judge)).await;
     assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 3));
@@ -156,7 +156,7 @@ async fn record_without_the_service_keys_gets_defaults_that_are_counted() {
 
 #[tokio::test]
 async fn megabytes_of_document_category_and_metadata_are_storable_and_searchable() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     // Incompressible text.
     let noise: String = (0..3_000_000_u32)
         .map(|n| char::from(b'!' + u8::try_from(n.wrapping_mul(2_654_435_761) >> 26).expect("six bits")))
@@ -174,7 +174,7 @@ async fn megabytes_of_document_category_and_metadata_are_storable_and_searchable
 
 #[tokio::test]
 async fn zero_vectors_are_migrated_and_counted() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let mut all = entries(0..5, 3);
     all.extend(["z1", "z2", "z3", "z4"].map(|id| Entry::new(id, vec![0.0, -0.0, 0.0])));
     let directory = Directory::with("zeros", DistanceSpace::Cosine, &all);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::{
     directory::{Directory, entries},
-    empty, one,
+    one, prepared,
     served::whole,
     silent, whole_state,
 };
@@ -87,7 +87,7 @@ fn restored(names: &[&str]) -> RestoredDescriptions {
 
 #[tokio::test]
 async fn plan_says_what_becomes_of_descriptions_and_changes_nothing() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     let plan = async || {
         let before = whole_state(&test_database).await;
@@ -125,7 +125,7 @@ async fn plan_says_what_becomes_of_descriptions_and_changes_nothing() {
 
 #[tokio::test]
 async fn collection_whose_name_is_taken_is_a_conflict_and_a_difference() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_bookkeeping().await.expect("the schema is made");
     database.create_default_tenant().await.expect("it is created");
     test_database
@@ -153,7 +153,7 @@ async fn collection_whose_name_is_taken_is_a_conflict_and_a_difference() {
 
 #[tokio::test]
 async fn collection_that_was_deleted_here_is_missing_and_one_that_the_source_lost_is_named() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let directory = directory();
     migrate(&database, &directory, EditedRows::Keep).await;
     for name in ["docs", "notes"] {
@@ -189,7 +189,7 @@ async fn collection_that_was_deleted_here_is_missing_and_one_that_the_source_los
 
 #[tokio::test]
 async fn undo_restores_names_metadata_and_configurations() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     let first = migrate(&database, &directory, EditedRows::Keep).await;
     let before = seen(&test_database).await;
@@ -257,7 +257,7 @@ async fn check_renamed(
 
 #[tokio::test]
 async fn collections_that_exchange_their_names_are_carried_over_and_undone() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     directory.add_collection("other", DistanceSpace::L2);
     migrate(&database, &directory, EditedRows::Keep).await;
@@ -285,7 +285,7 @@ async fn collections_that_exchange_their_names_are_carried_over_and_undone() {
 
 #[tokio::test]
 async fn names_are_exchanged_by_collections_far_apart() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::new();
     // More than are registered at once.
     let names: Vec<String> = (0..140).map(|number| format!("collection-{number:03}")).collect();
@@ -308,7 +308,7 @@ async fn names_are_exchanged_by_collections_far_apart() {
 
 #[tokio::test]
 async fn undo_of_one_collection_of_a_run_restores_its_description() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     migrate(&database, &directory, EditedRows::Keep).await;
     let before = seen(&test_database).await;
@@ -328,7 +328,7 @@ async fn undo_of_one_collection_of_a_run_restores_its_description() {
 
 #[tokio::test]
 async fn undo_keeps_what_clients_have_changed_since() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     migrate(&database, &directory, EditedRows::Keep).await;
     let before = seen(&test_database).await;
@@ -370,7 +370,7 @@ async fn undo_keeps_what_clients_have_changed_since() {
 
 #[tokio::test]
 async fn collection_that_was_deleted_and_copied_again_is_not_described_as_before() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     migrate(&database, &directory, EditedRows::Keep).await;
     describe_again(&directory);
@@ -386,7 +386,7 @@ async fn collection_that_was_deleted_and_copied_again_is_not_described_as_before
 
 #[tokio::test]
 async fn undo_of_a_run_leaves_what_another_run_has_registered() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = directory();
     let first = migrate(&database, &directory, EditedRows::Keep).await.run_id;
     directory.put("notes", &entries(3..5, 4));
@@ -402,7 +402,7 @@ async fn undo_of_a_run_leaves_what_another_run_has_registered() {
 
 #[tokio::test]
 async fn database_that_clients_deleted_is_not_restored_by_the_next_migration() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let directory = directory();
     directory.sql(
         "insert into databases values ('00000000-0000-0000-0000-000000000009', 'second', 'default_tenant')",
@@ -475,7 +475,7 @@ async fn rows(test_database: &TestDatabase) -> i64 {
 async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
     for target in [Target::OwnTables, Target::Shared { table: "chunks".to_owned(), column: "of".to_owned() }]
     {
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let directory = directory();
         directory.put("notes", &entries(3..4, 3));
         let open = || {

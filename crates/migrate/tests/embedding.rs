@@ -8,7 +8,7 @@ use records::{DistanceSpace, Embedding};
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate_with, one, only, silent, table, transfer, try_migrate, verified,
+    migrate_with, one, only, prepared, silent, table, transfer, try_migrate, verified,
 };
 
 /// An embedder with three dimensions, and the texts passed to it.
@@ -31,7 +31,7 @@ fn directory() -> Directory {
 
 #[tokio::test]
 async fn only_records_without_a_vector_are_embedded_once() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let (embed, texts) = embedder();
     let options = MigrateOptions { embed: Some(embed), ..MigrateOptions::default() };
@@ -61,7 +61,7 @@ async fn only_records_without_a_vector_are_embedded_once() {
 
 #[tokio::test]
 async fn later_vector_of_the_source_replaces_the_embedded_one() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let (embed, texts) = embedder();
     let options = MigrateOptions { embed: Some(embed), ..MigrateOptions::default() };
@@ -77,7 +77,7 @@ async fn later_vector_of_the_source_replaces_the_embedded_one() {
 
 #[tokio::test]
 async fn failing_embedder_or_wrong_dimension_stops_the_migration_and_names_the_record() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let failing: Embed = Arc::new(|_| Err("no memory".into()));
     let narrow: Embed = Arc::new(|_| Ok(Embedding::from(vec![1.0])));

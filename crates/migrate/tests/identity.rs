@@ -12,12 +12,12 @@ use test_support::{fixture, folder_digest, sample};
 use crate::{
     copied,
     directory::{CREATED_AT, Directory, Entry, vector},
-    empty, migrate, one, sample_name, verified,
+    migrate, one, prepared, sample_name, verified,
 };
 
 #[tokio::test]
 async fn sample_of_each_service_arrives_record_by_record() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let expected =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/expected.json"));
     let expected: Value =
@@ -66,7 +66,7 @@ async fn sample_of_each_service_arrives_record_by_record() {
 
 #[tokio::test]
 async fn canonical_uuid_is_kept_and_any_other_id_gets_a_uuid_and_is_stored_verbatim() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let longest = "\u{1F600}".repeat(3_000);
     let ids = [
         "67e55044-10b1-426f-9247-bb680e5fe0c8",
@@ -96,7 +96,7 @@ async fn canonical_uuid_is_kept_and_any_other_id_gets_a_uuid_and_is_stored_verba
 
 #[tokio::test]
 async fn rows_created_in_postgres_have_no_source_id() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
     let folder = sample(sample_name(Service::Query));
@@ -108,7 +108,7 @@ async fn rows_created_in_postgres_have_no_source_id() {
 
 #[tokio::test]
 async fn references_of_evaluation_results_keep_resolving() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     let (query, prompt) = ("3f231762-1288-55bc-9925-9eeb8ff7544c", "6c6f0a40-2f6a-5233-b93d-1da9ed14c747");
     test_database
@@ -129,7 +129,7 @@ async fn references_of_evaluation_results_keep_resolving() {
 
 #[tokio::test]
 async fn time_is_that_of_the_record_or_of_chroma_and_never_of_the_migration() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let time = |text: &str| MetadataValue::Text(text.to_owned());
     let entries = [
         Entry::new("own", vector(1, 384)).with("timestamp", time("2025-01-11T00:00:00.000137")),
@@ -153,7 +153,7 @@ async fn time_is_that_of_the_record_or_of_chroma_and_never_of_the_migration() {
 #[tokio::test]
 async fn real_panopticon_directory_arrives_with_its_original_times() {
     let Some(folder) = fixture("panopticon-query-storage") else { return };
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let path = folder.path().join("query_storage");
     let report = migrate(&database, &path, &Table::of(Service::Query)).await;
     assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 2));

@@ -12,7 +12,7 @@ use upkeep::{IndexType, TargetIndex};
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, indexed, migrate, migrate_with, one, sample_name, table, try_migrate, verified, whole_state,
+    indexed, migrate, migrate_with, one, prepared, sample_name, table, try_migrate, verified, whole_state,
 };
 
 /// The definitions of the vector indexes of `name`, each with its operator class, which the definition omits if it is
@@ -59,7 +59,7 @@ fn lists() -> migrate::MigrateOptions {
 
 #[tokio::test]
 async fn small_table_gets_no_index() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     watch_builds(&test_database).await;
     let directory = Directory::with("small", DistanceSpace::L2, &entries(0..500, 3));
     let report = migrate(&database, directory.path(), &table("small", DistanceSpace::L2, 3)).await;
@@ -73,7 +73,7 @@ async fn small_table_gets_no_index() {
 
 #[tokio::test]
 async fn index_is_built_once_after_the_rows_and_its_recall_is_reported() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     watch_builds(&test_database).await;
     // Groups of ten copies, which share an IVFFlat list: the first one that a search for any of them probes.
     let copies = |id: u16| Entry::new(&format!("record {id}"), vector(id / 10, 3));
@@ -104,7 +104,7 @@ async fn index_is_of_the_requested_type_and_hnsw_by_default_with_its_search_para
         (IndexType::Ivfflat, "ivfflat (embedding) WITH (lists='10')"),
         (IndexType::None, ""),
     ] {
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let large = table("large", DistanceSpace::L2, 3);
         let report = migrate_with(&database, directory.path(), &large, &indexed(index_type)).await;
         assert_eq!(report.outcome(), Outcome::Verified, "{index_type:?}");
@@ -119,7 +119,7 @@ async fn index_is_of_the_requested_type_and_hnsw_by_default_with_its_search_para
 
 #[tokio::test]
 async fn operator_class_follows_the_space_and_a_table_in_service_is_indexed_concurrently() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     watch_builds(&test_database).await;
     for (space, class) in [
         (DistanceSpace::L2, "vector_l2_ops"),
@@ -143,7 +143,7 @@ async fn operator_class_follows_the_space_and_a_table_in_service_is_indexed_conc
 
 #[tokio::test]
 async fn vectors_above_2000_dimensions_get_an_index_of_half_precision() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let records = table("wide", DistanceSpace::Cosine, 2_001);
     let directory = Directory::with("wide", DistanceSpace::Cosine, &entries(0..3, 2_001));
     migrate_with(&database, directory.path(), &records, &lists()).await;
@@ -164,7 +164,7 @@ async fn vectors_above_2000_dimensions_get_an_index_of_half_precision() {
 
 #[tokio::test]
 async fn vectors_above_4000_dimensions_get_no_index_and_above_16000_are_rejected() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("wider", DistanceSpace::L2, &entries(0..12, 4_001));
     let report = migrate(&database, directory.path(), &table("wider", DistanceSpace::L2, 4_001)).await;
     let wanted = report.index.as_ref().map(|plan| plan.wanted);
@@ -192,7 +192,7 @@ async fn vectors_above_4000_dimensions_get_no_index_and_above_16000_are_rejected
 
 #[tokio::test]
 async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exact_scans() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let records = table("wide", DistanceSpace::L2, 2_001);
     let directory = Directory::with("wide", DistanceSpace::L2, &entries(0..3, 2_001));
     migrate_with(&database, directory.path(), &records, &lists()).await;
@@ -230,7 +230,7 @@ async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exa
 /// Half precision takes such components as zero, and an index for cosine distance leaves zero vectors out.
 #[tokio::test]
 async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one_that_is_there() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let records = table("tiny", DistanceSpace::Cosine, 2_001);
     let scaled =
         |seed, scale: f32| vector(seed, 2_001).into_iter().map(|component| component * scale).collect();
@@ -262,7 +262,7 @@ async fn vectors_that_underflow_in_half_precision_get_no_such_index_and_lose_one
 
 #[tokio::test]
 async fn rows_are_compared_even_if_the_index_cannot_be_built() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is made");
     test_database
         .execute(

@@ -49,9 +49,17 @@ use store::{
 };
 use test_support::TestDatabase;
 
+/// A database with the schema, and without a record.
+async fn prepared() -> (TestDatabase, Database) {
+    connected(TestDatabase::prepared().await).await
+}
+
 /// An empty database, without even the extension.
 async fn empty() -> (TestDatabase, Database) {
-    let test_database = TestDatabase::create().await;
+    connected(TestDatabase::create().await).await
+}
+
+async fn connected(test_database: TestDatabase) -> (TestDatabase, Database) {
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
     (test_database, database)
 }

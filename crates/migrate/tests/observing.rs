@@ -7,7 +7,7 @@ use records::Service;
 use store::postgres::Table;
 use test_support::sample;
 
-use crate::{empty, sample_name, transfer};
+use crate::{prepared, sample_name, transfer};
 
 #[derive(Debug, PartialEq)]
 enum Seen {
@@ -36,7 +36,7 @@ fn recorder() -> (Observer, Arc<Mutex<Vec<Seen>>>) {
 
 #[tokio::test]
 async fn every_step_and_phase_is_observed_in_order() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let options = MigrateOptions { connections: 1, batch_rows: 40, ..MigrateOptions::default() };
     let run = async || {

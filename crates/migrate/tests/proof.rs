@@ -9,12 +9,12 @@ use test_support::sample;
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, migrate_with, one, sample_name, table, verified, verify, whole_state,
+    migrate, migrate_with, one, prepared, sample_name, table, verified, verify, whole_state,
 };
 
 #[tokio::test]
 async fn rows_changed_or_lost_during_the_copy_are_found_with_their_columns() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     // Simulates any layer that does not store the rows as sent.
     test_database
@@ -54,7 +54,7 @@ async fn rows_changed_or_lost_during_the_copy_are_found_with_their_columns() {
 
 #[tokio::test]
 async fn invalid_values_of_a_row_are_differences_of_that_row_only() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
     let first = migrate(&database, directory.path(), &records).await;
@@ -91,7 +91,7 @@ async fn invalid_values_of_a_row_are_differences_of_that_row_only() {
 
 #[tokio::test]
 async fn edited_columns_are_named() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -117,7 +117,7 @@ async fn edited_columns_are_named() {
 
 #[tokio::test]
 async fn verify_changes_nothing_and_reports_new_and_deleted_records() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -133,7 +133,7 @@ async fn verify_changes_nothing_and_reports_new_and_deleted_records() {
 
 #[tokio::test]
 async fn swapped_vectors_reduce_search_parity() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..30, 8));
     let records = table("records", DistanceSpace::L2, 8);
     let report = migrate(&database, directory.path(), &records).await;
@@ -153,7 +153,7 @@ async fn swapped_vectors_reduce_search_parity() {
 
 #[tokio::test]
 async fn ties_do_not_reduce_search_parity() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let same: Vec<Entry> = (0..50).map(|n| Entry::new(&n.to_string(), vector(1, 3))).collect();
     for space in [DistanceSpace::L2, DistanceSpace::Cosine, DistanceSpace::InnerProduct] {
         let directory = Directory::with(space.as_str(), space, &same);
@@ -168,8 +168,8 @@ async fn ties_do_not_reduce_search_parity() {
 
 #[tokio::test]
 async fn equal_content_has_an_equal_digest_in_any_order_and_database() {
-    let (_test_database, database) = empty().await;
-    let (_other_test_database, other_database) = empty().await;
+    let (_test_database, database) = prepared().await;
+    let (_other_test_database, other_database) = prepared().await;
     let records = table("records", DistanceSpace::L2, 3);
     let mut all = entries(0..20, 3);
     let directory = Directory::with("records", DistanceSpace::L2, &all);
@@ -195,7 +195,7 @@ async fn equal_content_has_an_equal_digest_in_any_order_and_database() {
 
 #[tokio::test]
 async fn digest_of_the_source_does_not_depend_on_the_table() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let mut all = entries(0..6, 3);
     all.push(Entry::new("no time", vector(9, 3)));
     let directory = Directory::with("records", DistanceSpace::Cosine, &all);
@@ -220,7 +220,7 @@ async fn digest_of_the_source_does_not_depend_on_the_table() {
 
 #[tokio::test]
 async fn digest_of_the_copy_covers_records_whose_rows_were_created_in_postgres() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
     let whole = verified(&migrate(&database, directory.path(), &records).await).digest_source.clone();
@@ -236,7 +236,7 @@ async fn digest_of_the_copy_covers_records_whose_rows_were_created_in_postgres()
 
 #[tokio::test]
 async fn searches_without_a_finite_distance_are_skipped_and_counted() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let mut all = entries(0..8, 2);
     all.push(Entry::new("zero", vec![0.0, 0.0]));
     all.push(Entry::new("beyond a float's range", vec![3e38, 3e38]));
@@ -259,7 +259,7 @@ async fn searches_without_a_finite_distance_are_skipped_and_counted() {
 
 #[tokio::test]
 async fn manifest_is_stored_with_counts_digests_and_versions() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let report = migrate(&database, folder.path(), &queries).await;
     let manifest: String = one(&test_database, "select manifest::text from migration_jobs").await;
@@ -280,7 +280,7 @@ async fn manifest_is_stored_with_counts_digests_and_versions() {
 
 #[tokio::test]
 async fn comparison_with_a_missing_table_is_an_error() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     let transfers = vec![crate::transfer(directory.path(), &records)];
@@ -293,7 +293,7 @@ async fn comparison_with_a_missing_table_is_an_error() {
 
 #[tokio::test]
 async fn row_of_another_origin_is_not_reported_as_missing() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;

@@ -14,7 +14,7 @@ use crate::{
     directory::{Directory, Entry, change, entries, vector},
     empty, migrate_with, one,
     parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
-    quarantining, sample_name, silent, table, transfer, try_migrate, verified, verify, whole_state,
+    prepared, quarantining, sample_name, silent, table, transfer, try_migrate, verified, verify, whole_state,
 };
 
 const OLD_COLLECTION: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -82,7 +82,7 @@ async fn each_reason_stops_the_migration_before_any_change() {
 
 #[tokio::test]
 async fn quarantine_stores_complete_records_and_the_others_are_migrated() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let queries = Table::of(Service::Query);
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
     for (entry, _, sql) in bad() {
@@ -134,7 +134,7 @@ async fn quarantine_stores_complete_records_and_the_others_are_migrated() {
 
 #[tokio::test]
 async fn second_run_with_quarantine_changes_nothing() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let queries = Table::of(Service::Query);
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
     directory.put("queries", &[Entry { document: None, ..Entry::new("bad", vector(9, 384)) }]);
@@ -148,7 +148,7 @@ async fn second_run_with_quarantine_changes_nothing() {
 
 #[tokio::test]
 async fn quarantine_of_an_interrupted_run_is_not_duplicated() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
         .execute(
@@ -209,7 +209,7 @@ fn old_directory(rows: &[Row]) -> TempDir {
 
 #[tokio::test]
 async fn negative_zero_of_old_directories_is_rejected() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let row = |id: &str, metadata: &str| Row {
         metadata: text(metadata),
         ..Row::new(OLD_COLLECTION, id, &[1.0, 2.0])
@@ -266,7 +266,7 @@ async fn first_storable_record_of_a_duplicate_id_is_used() {
 
 #[tokio::test]
 async fn records_that_the_table_rejects_are_quarantined_and_the_others_migrated() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let mut all = entries(0..40, 3);
     let directory = Directory::with("records", DistanceSpace::L2, &all);
     let records = table("records", DistanceSpace::L2, 3);

@@ -8,7 +8,7 @@ use test_support::sample;
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, migrate_with, one, sample_name, table, try_migrate, verified, whole_state,
+    empty, migrate, migrate_with, one, prepared, sample_name, table, try_migrate, verified, whole_state,
 };
 
 fn deleting() -> MigrateOptions {
@@ -27,7 +27,7 @@ async fn dry_run_changes_nothing_and_reports_the_plan() {
 
 #[tokio::test]
 async fn second_run_without_changes_writes_nothing() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     for service in Service::ALL {
         let (table, folder) = (Table::of(service), sample(sample_name(service)));
         let first = migrate(&database, folder.path(), &table).await;
@@ -50,7 +50,7 @@ async fn second_run_without_changes_writes_nothing() {
 
 #[tokio::test]
 async fn changed_source_updates_exactly_the_difference() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..20, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -94,7 +94,7 @@ async fn changed_source_updates_exactly_the_difference() {
 
 #[tokio::test]
 async fn row_deleted_in_postgres_is_written_again() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let (outputs, folder) = (Table::of(Service::Judge), sample(sample_name(Service::Judge)));
     let first = migrate(&database, folder.path(), &outputs).await;
     test_database.execute("delete from llm_outputs where source_id = 'msg_011037f31673d059d1abab88'").await;
@@ -105,7 +105,7 @@ async fn row_deleted_in_postgres_is_written_again() {
 
 #[tokio::test]
 async fn empty_source_deletes_rows_only_on_request() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -121,7 +121,7 @@ async fn empty_source_deletes_rows_only_on_request() {
 
 #[tokio::test]
 async fn server_error_loses_no_committed_batch() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
         .execute(
@@ -146,7 +146,7 @@ async fn server_error_loses_no_committed_batch() {
 
 #[tokio::test]
 async fn run_fails_if_a_trigger_prevents_deletes_or_updates() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;

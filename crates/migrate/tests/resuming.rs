@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::{
     copied,
     directory::{Directory, entries},
-    empty, migrate, migrate_with, one, sample_name, silent, table, transfer, transfer_of, try_migrate,
+    migrate, migrate_with, one, prepared, sample_name, silent, table, transfer, transfer_of, try_migrate,
     verified, whole_state,
 };
 
@@ -47,7 +47,7 @@ async fn interrupted(test_database: &TestDatabase, database: &store::postgres::D
 
 #[tokio::test]
 async fn same_command_resumes_from_the_last_batch_with_the_same_run() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = interrupted(&test_database, &database).await;
     let jobs = database.jobs().await.expect("the jobs read");
     let (job, rows) = (&jobs[1], one::<i64>(&test_database, "select count(*) from records").await);
@@ -72,7 +72,7 @@ async fn same_command_resumes_from_the_last_batch_with_the_same_run() {
 
 #[tokio::test]
 async fn unfinished_run_blocks_another_source_target_or_mapping() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = interrupted(&test_database, &database).await;
     let records = table("records", DistanceSpace::L2, 3);
     let before = whole_state(&test_database).await;
@@ -100,7 +100,7 @@ async fn unfinished_run_blocks_another_source_target_or_mapping() {
 
 #[tokio::test]
 async fn finished_run_allows_a_moved_directory_but_not_other_columns() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -132,7 +132,7 @@ fn signal(step: Step) -> (Observer, oneshot::Receiver<()>) {
 
 #[tokio::test]
 async fn second_migration_into_a_table_fails_while_the_first_runs() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     let queries = Table::of(Service::Query);
     let folder = sample(sample_name(Service::Query));
@@ -161,7 +161,7 @@ async fn second_migration_into_a_table_fails_while_the_first_runs() {
 #[tokio::test]
 async fn migration_that_is_dropped_at_any_step_resumes() {
     for step in Step::ALL {
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let queries = Table::of(Service::Query);
         let folder = sample(sample_name(Service::Query));
         let options = MigrateOptions { batch_rows: 7, ..MigrateOptions::default() };

@@ -20,7 +20,7 @@ use test_support::{ChromaServer, HttpRequest, TestDatabase, fixture, sample};
 
 use crate::{
     directory::{Directory, entries},
-    empty, migrate, one, quarantining, silent,
+    migrate, one, prepared, quarantining, silent,
 };
 
 /// Tenants of the fixtures.
@@ -108,7 +108,7 @@ async fn collections_of_every_version_are_shown_as_chroma_shows_them() {
             expected.values().any(|shown| shown["dimension"].is_null()),
             "{version} has one without records"
         );
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let open = || Source::open(&read.path().join("basic")).expect("the directory opens");
         let report = migrate_all(&database, open(), &quarantining()).await;
         let found = registered(&test_database).await;
@@ -144,7 +144,7 @@ async fn collections_of_a_server_are_shown_as_it_shows_them() {
         let runtime = tokio::runtime::Handle::current();
         let connect = move || Source::connect(&options, runtime).expect("the server answers");
         let source = tokio::task::spawn_blocking(connect).await.expect("it connects");
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         migrate_all(&database, source, &quarantining()).await;
         let found = registered(&test_database).await;
         for (id, expected) in &mut expected {
@@ -160,7 +160,7 @@ async fn collections_of_a_server_are_shown_as_it_shows_them() {
 #[tokio::test]
 async fn collection_that_a_client_has_changed_here_is_kept_and_reported() {
     let Some(read) = fixture("1.5.9") else { return };
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let open = || Source::open(&read.path().join("basic")).expect("the directory opens");
     migrate_all(&database, open(), &quarantining()).await;
     test_database
@@ -193,7 +193,7 @@ async fn collection_that_a_client_has_changed_here_is_kept_and_reported() {
 async fn collection_of_a_service_is_shown_as_its_source_shows_it() {
     let (folder, served) = (sample("query_storage_data"), sample("query_storage_data"));
     let mut expected = shown_by(&ChromaServer::start(served.path()));
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     // Clients have seen it before it was migrated.
     database.prepare_schema().await.expect("the schema is made");
     database.create_default_tenant().await.expect("it is created");

@@ -15,7 +15,7 @@ use test_support::{
 };
 use tokio::runtime::Handle;
 
-use crate::{copied, empty, one, only, silent, table, verified};
+use crate::{copied, one, only, prepared, silent, table, verified};
 
 const RECORDS: usize = 9;
 
@@ -73,7 +73,7 @@ async fn migrate(database: &Database, server: &HttpStub) -> Result<CollectionRep
 }
 
 async fn migrate_into_empty(server: &HttpStub) -> (CollectionReport, TestDatabase) {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     (migrate(&database, server).await.expect("the migration runs"), test_database)
 }
 
@@ -96,7 +96,7 @@ async fn server_that_knows_no_times_leaves_those_that_the_directory_had() {
     let collection = ChromaCollection::new("records", DistanceSpace::L2, ChromaForm::Log);
     writer.write(&collection, (0..5).map(record));
     writer.finish();
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let records = table("records", DistanceSpace::L2, 3);
     crate::migrate(&database, folder.path(), &records).await;
     let times = "select array_agg(created_at::text order by id) from records";
@@ -134,7 +134,7 @@ async fn server_whose_lists_become_empty_is_not_verified() {
     // Slightly more requests than a migration of this collection makes: the last iterations are complete.
     for whole in 1..8 {
         let server = serve(RECORDS, move |n| if n < whole { RECORDS } else { 0 });
-        let (_test_database, database) = empty().await;
+        let (_test_database, database) = prepared().await;
         // A lost position fails the migration.
         let Ok(report) = migrate(&database, &server).await else { continue };
         let is_whole = verified(&report).matched == RECORDS as u64 && report.discrepancies().is_empty();

@@ -10,7 +10,7 @@ use test_support::TestDatabase;
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, one, only, quarantining, table, transfer, verified,
+    one, only, prepared, quarantining, table, transfer, verified,
 };
 
 /// Too little for two batches of these records.
@@ -76,7 +76,7 @@ async fn copy_from_memory_and_copy_from_the_source_give_the_same_result() {
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..20, 3));
     let reject = Entry::new("reject", vector(30, 3)).with("k", MetadataValue::Text("\0".into()));
     directory.put("records", &[reject]);
-    let databases = [(empty().await, 1 << 20), (empty().await, LITTLE)];
+    let databases = [(prepared().await, 1 << 20), (prepared().await, LITTLE)];
     for ((_, database), spool_bytes) in &databases {
         let (report, totals) = migrate(database, &[(&directory, "records")], &options(*spool_bytes)).await;
         assert_eq!(counts(&only(report)), [21, 20, 0, 0, 0, 1], "{spool_bytes}");
@@ -102,7 +102,7 @@ async fn copy_from_memory_and_copy_from_the_source_give_the_same_result() {
 
 #[tokio::test]
 async fn collections_of_one_run_share_the_memory() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let first = Directory::with("first", DistanceSpace::L2, &entries(0..20, 3));
     let second = Directory::with("second", DistanceSpace::L2, &entries(20..40, 3));
     let directories = [(&first, "first"), (&second, "second")];

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, migrate_with, one, quarantining, sample_name, table, try_migrate, verified, whole_state,
+    migrate, migrate_with, one, prepared, quarantining, sample_name, table, try_migrate, verified,
+    whole_state,
 };
 
 /// All content of `records`, with every column.
@@ -19,7 +20,7 @@ async fn content(test_database: &TestDatabase) -> String {
 
 #[tokio::test]
 async fn service_tables_stay_and_lose_exactly_the_rows_of_the_run() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
     let own = "select string_agg((to_jsonb(q) - 'position' - 'is_escaped')::text || xmin::text, ' ') from queries q";
@@ -47,7 +48,7 @@ async fn service_tables_stay_and_lose_exactly_the_rows_of_the_run() {
 
 #[tokio::test]
 async fn table_created_by_the_run_is_dropped() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     let report = migrate(&database, directory.path(), &records).await;
@@ -59,7 +60,7 @@ async fn table_created_by_the_run_is_dropped() {
 
 #[tokio::test]
 async fn changed_deleted_and_overwritten_rows_are_restored_in_reverse_order_of_runs() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let typed = Entry::new("typed", vector(90, 3))
         .with("float", MetadataValue::Float(1.0))
         .with("huge", MetadataValue::Float(1e16))
@@ -98,7 +99,7 @@ async fn changed_deleted_and_overwritten_rows_are_restored_in_reverse_order_of_r
 
 #[tokio::test]
 async fn deleted_row_is_restored_into_a_table_with_user_columns() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -122,7 +123,7 @@ async fn deleted_row_is_restored_into_a_table_with_user_columns() {
 
 #[tokio::test]
 async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_wrote_it_again() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     let deleting = MigrateOptions { stale_rows: StaleRows::Delete, ..MigrateOptions::default() };
@@ -143,7 +144,7 @@ async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_wrote_it_again
 
 #[tokio::test]
 async fn run_with_an_invalid_time_is_not_undone_before_one_that_may_have_changed_its_rows() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -193,7 +194,7 @@ async fn run_with_an_invalid_time_is_not_undone_before_one_that_may_have_changed
 
 #[tokio::test]
 async fn run_with_a_damaged_row_is_not_undone_and_hides_no_others() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let other = Directory::with("others", DistanceSpace::L2, &entries(0..3, 3));
     let run = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await.run_id;
@@ -237,7 +238,7 @@ async fn run_with_a_damaged_row_is_not_undone_and_hides_no_others() {
 
 #[tokio::test]
 async fn edited_rows_are_kept_and_named_unless_overwritten() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
     test_database.execute("update records set document = 'edited' where source_id = 'record 1'").await;
@@ -254,7 +255,7 @@ async fn edited_rows_are_kept_and_named_unless_overwritten() {
 
 #[tokio::test]
 async fn unfinished_run_can_be_undone_and_then_no_longer_blocks() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
         .execute(
@@ -279,7 +280,7 @@ async fn unfinished_run_can_be_undone_and_then_no_longer_blocks() {
 
 #[tokio::test]
 async fn quarantined_records_are_deleted_with_their_run() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..3, 384));
     directory.put("queries", &[Entry { document: None, ..Entry::new("bad", vector(9, 384)) }]);
     let queries = Table::of(Service::Query);
@@ -291,7 +292,7 @@ async fn quarantined_records_are_deleted_with_their_run() {
 
 #[tokio::test]
 async fn error_of_an_unknown_run_lists_the_known_runs() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there are no runs");
     assert!(error.to_string().ends_with("the database has no runs"), "{error}");
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
@@ -302,7 +303,7 @@ async fn error_of_an_unknown_run_lists_the_known_runs() {
 
 #[tokio::test]
 async fn running_migration_is_not_undone() {
-    let (_test_database, database) = empty().await;
+    let (_test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
     let lock = database.lock_table("records").await.expect("the table is not locked");
@@ -354,7 +355,7 @@ async fn rows_kept_by_a_trigger_or_rule_are_named_and_the_run_can_be_undone_agai
     let prevented =
         [(trigger, "drop trigger ignore on records", 1..3), (rule, "drop rule ignore on records", 0..3)];
     for (prevent, allow, stay) in prevented {
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
         let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
         test_database.execute(ignore).await;
@@ -374,7 +375,7 @@ async fn rows_kept_by_a_trigger_or_rule_are_named_and_the_run_can_be_undone_agai
 
 #[tokio::test]
 async fn run_whose_rows_are_changed_by_a_rule_is_not_undone() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
     test_database
@@ -392,7 +393,7 @@ async fn run_whose_rows_are_changed_by_a_rule_is_not_undone() {
 
 #[tokio::test]
 async fn rows_that_cannot_be_restored_are_named() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
     migrate(&database, directory.path(), &records).await;
@@ -422,7 +423,7 @@ async fn rows_that_cannot_be_restored_are_named() {
 
 #[tokio::test]
 async fn table_that_other_objects_depend_on_stays_and_they_are_named() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     for (dependent, name) in [
@@ -454,7 +455,7 @@ async fn table_that_other_objects_depend_on_stays_and_they_are_named() {
 
 #[tokio::test]
 async fn rows_that_others_refer_to_are_not_removed_and_the_constraint_is_named() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
     for deferring in ["", "deferrable initially deferred", "on delete restrict"] {
@@ -479,7 +480,7 @@ async fn rows_that_others_refer_to_are_not_removed_and_the_constraint_is_named()
 
 #[tokio::test]
 async fn table_with_added_columns_stays_and_rows_with_values_in_them_are_kept() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
     for (column, written) in [

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use test_support::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, TestDatabase};
 use tokio::sync::oneshot;
 
-use crate::{empty, one, silent, whole_state};
+use crate::{one, prepared, silent, whole_state};
 
 /// More than one lot.
 const MANY: usize = 130;
@@ -98,7 +98,7 @@ async fn count(test_database: &TestDatabase, table: &str) -> i64 {
 
 #[tokio::test]
 async fn each_collection_gets_a_table_for_any_name_and_all_are_undone_together() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("create table users (name text); create view seen as select 1 as one").await;
     let long = "web-search-".to_owned() + &"0a".repeat(32);
@@ -160,7 +160,7 @@ async fn each_collection_gets_a_table_for_any_name_and_all_are_undone_together()
 
 #[tokio::test]
 async fn shared_table_distinguishes_collections() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let folder = directory(&["one", "two", "three", "wide"]);
     let report = migrate_all(&database, folder.path(), shared()).await;
     assert_eq!(report.outcome(), Outcome::Verified, "{report:?}");
@@ -227,7 +227,7 @@ async fn same_command_resumes_a_run_interrupted_at_any_step() {
         (Target::OwnTables, Step::Begun, 2),
         (shared(), Step::Copied, 70),
     ] {
-        let (test_database, database) = empty().await;
+        let (test_database, database) = prepared().await;
         let (observer, reached) = at(step, times);
         let options = MigrateOptions::default();
         let run = migrate_collections(&database, whole(folder.path(), target.clone()), &options, &observer);
@@ -255,7 +255,7 @@ async fn same_command_resumes_a_run_interrupted_at_any_step() {
 
 #[tokio::test]
 async fn failing_collection_is_reported_and_the_others_are_migrated() {
-    let (test_database, database) = empty().await;
+    let (test_database, database) = prepared().await;
     let folder = directory(&["good", "bad", "also good", "wide"]);
     let source = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("it opens");
     source

@@ -122,7 +122,7 @@ impl Served {
     }
 
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
-        let test_database = TestDatabase::prepared().await;
+        let test_database = TestDatabase::serving().await;
         let mut served = Self::start_on(&test_database.url(), config).await;
         served.test_database = Some(test_database);
         served
@@ -138,7 +138,7 @@ impl Served {
         provider: ProviderConfig,
         separate: Option<&str>,
     ) -> Self {
-        let test_database = TestDatabase::prepared().await;
+        let test_database = TestDatabase::serving().await;
         let others = ["openai", "anthropic", "google"].into_iter().filter(|name| *name != provider.name);
         let others = others.map(no_key).collect::<Vec<_>>();
         let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();
@@ -154,7 +154,7 @@ impl Served {
         config: ServerConfig,
         wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
     ) -> Self {
-        let test_database = TestDatabase::prepared().await;
+        let test_database = TestDatabase::serving().await;
         let providers = ["openai", "anthropic", "google"].map(no_key).into();
         let mut served = Self::start_judging(&test_database.url(), config, (providers, None), wrap).await;
         served.test_database = Some(test_database);
@@ -167,7 +167,7 @@ impl Served {
         config: ServerConfig,
         wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
     ) -> Self {
-        let test_database = TestDatabase::create().await;
+        let test_database = TestDatabase::serving().await;
         let providers = (vec![ProviderAccess::Ready(provider)], None);
         let mut served = Self::start_judging(&test_database.url(), config, providers, wrap).await;
         served.test_database = Some(test_database);

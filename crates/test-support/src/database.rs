@@ -8,6 +8,7 @@ use std::{
 };
 
 use provision::{Access, Durability, Server, ServerOptions};
+use records::Service;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use store::postgres::Database;
 use tokio::sync::OnceCell;
@@ -21,6 +22,9 @@ static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
 /// What [`TestDatabase::prepared`] copies, which is many times faster than creating the extension and migrating.
 static PREPARED: Template = Template::new();
+
+/// The same for [`TestDatabase::serving`].
+static SERVING: Template = Template::new();
 
 /// Databases of failed tests are kept this long for examination.
 const KEPT_SECONDS: u64 = 3600;
@@ -73,8 +77,23 @@ impl TestDatabase {
     /// Creates a database with the extension and the current schema of the services and of upkeep, as
     /// [`Database::prepare_schema`] makes it.
     pub async fn prepared() -> Self {
+        Self::filled(&PREPARED, prepare).await
+    }
+
+    /// The same with the indexes of all services, as `panopticon serve` makes them.
+    pub async fn serving() -> Self {
+        let prepare = async |database: &Database| {
+            for service in Service::ALL {
+                database.prepare_service(service).await.expect("the schema and the indexes are created");
+            }
+        };
+        Self::filled(&SERVING, prepare).await
+    }
+
+    /// Creates a copy of `template`, which is a database after `fill`.
+    pub async fn filled(template: &Template, fill: impl AsyncFnOnce(&Database)) -> Self {
         let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
-        let template = prepared_template(&server).await;
+        let template = filled_template(&server, template, fill).await;
         Self { name: copy(&server, template).await, server }
     }
 
@@ -82,7 +101,7 @@ impl TestDatabase {
     pub async fn copy_of(template: &Template, statements: &str) -> Self {
         let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
         let fill = async || {
-            let name = copy(&server, prepared_template(&server).await).await;
+            let name = copy(&server, filled_template(&server, &PREPARED, prepare).await).await;
             execute(&server.url_of(&name), statements).await;
             name
         };
@@ -148,17 +167,25 @@ impl Drop for DoneDatabase {
     }
 }
 
-async fn prepared_template(server: &Server) -> &'static str {
+async fn prepare(database: &Database) {
+    database.prepare_schema().await.expect("the schema is created");
+}
+
+async fn filled_template<'t>(
+    server: &Server,
+    template: &'t Template,
+    fill: impl AsyncFnOnce(&Database),
+) -> &'t str {
     let create = async || {
         let name = unused_name();
         execute(&server.url(), &format!("create database {name}")).await;
         let database = Database::connect(&server.url_of(&name)).await.expect("the template answers");
-        database.prepare_schema().await.expect("the schema is created");
+        fill(&database).await;
         // A database that is in use cannot be copied.
         database.close().await;
         name
     };
-    PREPARED.0.get_or_init(create).await
+    template.0.get_or_init(create).await
 }
 
 /// Copies a database and returns the name of the copy. Its files are copied, which takes half the processor time of writing

@@ -63,7 +63,7 @@ async fn on_site(test: impl FnOnce(&Site) + Send + 'static) {
 impl Site {
     async fn start() -> Option<Self> {
         let chromium = blocking(Chromium::start).await?;
-        let database = TestDatabase::create().await;
+        let database = TestDatabase::serving().await;
         let database_url = database.url();
         let started = blocking(move || {
             migrate_sample(&database_url);

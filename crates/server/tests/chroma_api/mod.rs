@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use server::{ChromaApi, Listener, Probes, Process, Reset, ServerConfig, chroma};
 use store::postgres::{Database, collection_records::Collections};
-use test_support::TestDatabase;
+use test_support::{Template, TestDatabase};
 
 use crate::served::{Answer, TIMES, client, send_to};
 
@@ -37,16 +37,21 @@ impl Drop for Api {
     }
 }
 
+/// What `serve chroma` makes on a database without services.
+static WITHOUT_SERVICES: Template = Template::new();
+
 impl Api {
     async fn start() -> Self {
         Self::start_with(ServerConfig::default(), Reset::Allowed).await
     }
 
     async fn start_with(config: ServerConfig, reset: Reset) -> Self {
-        let test_database = TestDatabase::create().await;
+        let prepare = async |database: &Database| {
+            database.prepare_bookkeeping().await.expect("the schema is made");
+            database.create_default_tenant().await.expect("it is created");
+        };
+        let test_database = TestDatabase::filled(&WITHOUT_SERVICES, prepare).await;
         let database = Database::connect(&test_database.url()).await.expect("the database answers");
-        database.prepare_bookkeeping().await.expect("the schema is made");
-        database.create_default_tenant().await.expect("it is created");
         let (url, shutdown) = serve(&database, config, reset).await;
         Self { url, client: client(), shutdown, test_database }
     }
