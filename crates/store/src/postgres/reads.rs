@@ -7,7 +7,7 @@ use futures_util::{TryStreamExt as _, stream::BoxStream};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
-    Database, DatabaseOptions,
+    Database, DatabaseOptions, UrlError,
     bounded::{AnswerSize, of_weight, too_large, within_answer},
     connect::servers_of,
     failure::Failing,
@@ -41,6 +41,9 @@ impl Database {
         }
         let connections = |url: &String| {
             let (servers, acquire_timeout) = (servers_of(url, limits)?, limits.acquire_timeout);
+            if servers.count() > 1 {
+                return Err(Error::Url { source: UrlError::SeveralReplicas });
+            }
             let (pool, hot_connections) = pool_of(&servers, limits.max_connections, acquire_timeout);
             let shares = Shares::new(limits.max_connections, limits.memory);
             Ok(Connections { servers, pool, hot_connections, shares, acquire_timeout })

@@ -170,6 +170,11 @@ impl Servers {
         })
     }
 
+    /// How many the URL names.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Whether connections may have to go to another server. Otherwise there is one, and the pool waits for it.
     pub(super) fn is_followed(&self) -> bool {
         self.all.len() > 1 || self.target != Target::Any

@@ -184,13 +184,15 @@ async fn only_standbys_of_the_primary_are_used() {
     let refused = async |url: String| {
         let database = Database::connect(&cluster.primary().url()).await.expect("the primary answers");
         let refused = database.with_replicas(&[url], MAX_LAG, &DatabaseOptions::default()).await;
-        refused.expect_err("it is no replica").to_string()
+        records::error_chain(&refused.expect_err("it is no replica"))
     };
     let other = test_support::TestDatabase::create().await;
     let error = refused(other.url()).await;
     assert!(error.contains("system identifier") && error.contains("pg_basebackup"), "{error}");
     let error = refused(cluster.server(1).url_of("postgres")).await;
     assert!(error.contains("found `postgres`: name the primary's database"), "{error}");
+    let error = refused("postgresql://127.0.0.1:1,127.0.0.1:2/panopticon".to_owned()).await;
+    assert!(error.contains("each replica needs a URL of its own"), "{error}");
 
     // It may have been promoted after a failover.
     let (database, queries) = process(cluster, &[cluster.primary().url()], MAX_LAG).await;

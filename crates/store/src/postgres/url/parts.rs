@@ -20,6 +20,9 @@ pub enum UrlError {
         "its hosts and ports are no list of servers: expected a host and a port number for each of up to 32 servers (`host1:5432,host2:5432`), or one port for all"
     )]
     Servers,
+    /// It is a replica's, and names several servers.
+    #[error("it names several servers, and each replica needs a URL of its own: separate them by commas")]
+    SeveralReplicas,
     /// A parameter that is not supported and must not be ignored.
     #[error("parameter `{name}` {reason}")]
     Parameter {
