@@ -183,18 +183,24 @@ impl Tab {
 
     /// Clicks on the first element of an XPath.
     pub fn click_on(&self, xpath: &str) {
-        let element = self.element(xpath);
-        self.send("POST", &format!("/element/{element}/click"), &json!({}));
+        self.with_element(xpath, |element| {
+            self.command("POST", &format!("/element/{element}/click"), &json!({})).map(drop)
+        });
     }
 
     /// Replaces the content of the field with this label, and chooses an option that begins with it.
     pub fn fill(&self, label: &str, text: &str) {
         let field = "descendant::*[self::input or self::textarea or self::select]";
-        let element = self.element(&format!("//label[starts-with(normalize-space(), {label:?})]/{field}"));
-        if self.run("return arguments[0].localName", &[json!({ELEMENT: element})]) != "select" {
-            self.send("POST", &format!("/element/{element}/clear"), &json!({}));
-        }
-        self.send("POST", &format!("/element/{element}/value"), &json!({ "text": text }));
+        self.with_element(
+            &format!("//label[starts-with(normalize-space(), {label:?})]/{field}"),
+            |element| {
+                let name = json!({"script": "return arguments[0].localName", "args": [{ELEMENT: element}]});
+                if self.command("POST", "/execute/sync", &name)? != "select" {
+                    self.command("POST", &format!("/element/{element}/clear"), &json!({}))?;
+                }
+                self.command("POST", &format!("/element/{element}/value"), &json!({ "text": text })).map(drop)
+            },
+        );
     }
 
     /// Presses keys, one after the other, where the focus is.
@@ -220,6 +226,16 @@ impl Tab {
     /// Sends a command of the Chrome DevTools Protocol.
     pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
         self.send("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
+    }
+
+    /// Does `act` with the first element of an XPath; again if the page has replaced the element in between, as it does with
+    /// parts that change.
+    fn with_element(&self, xpath: &str, act: impl Fn(&str) -> Result<(), String>) {
+        let end = Instant::now() + PATIENCE;
+        while let Err(error) = act(&self.element(xpath)) {
+            let is_replaced = error.starts_with("\"stale element reference\"");
+            assert!(is_replaced && Instant::now() < end, "{xpath} at {}: {error}", self.url());
+        }
     }
 
     fn element(&self, xpath: &str) -> String {
