@@ -234,8 +234,8 @@ impl Collections {
 
 /// Whether the strings of a record are stored with escapes.
 pub(super) fn is_escaped(row: &PgRow) -> sqlx::Result<bool> {
-    // True, or NULL.
-    Ok(row.try_get::<Option<bool>, _>("is_escaped")?.unwrap_or_default())
+    // NULL in a record without escapes, and in a table of a service, whose strings have none.
+    Ok(row.try_get::<Option<bool>, _>("is_escaped")? == Some(true))
 }
 
 /// The record of a row.
