@@ -68,12 +68,17 @@ async fn run_into_a_distributed_table_is_written_and_undone() {
 
 #[tokio::test]
 async fn storage_answers_the_same_from_distributed_tables() {
+    assert_equal_answers(answers_of).await;
+}
+
+/// Whether a database with distributed tables answers as one without Citus.
+async fn assert_equal_answers(ask: impl AsyncFn(&Database) -> Vec<String>) {
     let Some(citus) = CitusDatabase::create().await else { return };
     let distributed = citus.distributed().await;
     let (_test_database, plain) = crate::prepared().await;
     let mut answers = Vec::new();
     for database in [&plain, &distributed] {
-        answers.push(answers_of(database).await);
+        answers.push(ask(database).await);
     }
     assert_eq!(answers[0], answers[1]);
     distributed.close().await;
@@ -138,16 +143,7 @@ async fn answers_of(database: &Database) -> Vec<String> {
 
 #[tokio::test]
 async fn chroma_clients_see_the_same_of_distributed_tables() {
-    let Some(citus) = CitusDatabase::create().await else { return };
-    let distributed = citus.distributed().await;
-    let (_test_database, plain) = crate::prepared().await;
-    let mut answers = Vec::new();
-    for database in [&plain, &distributed] {
-        answers.push(answers_to_chroma(database).await);
-    }
-    assert_eq!(answers[0], answers[1]);
-    distributed.close().await;
-    citus.remove().await;
+    assert_equal_answers(answers_to_chroma).await;
 }
 
 /// What Chroma clients are answered about the collection of a service.
