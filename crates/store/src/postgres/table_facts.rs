@@ -1,8 +1,8 @@
 //! Facts about a table from the catalog and the statistics, which every role may read.
 
-use time::{Duration, PrimitiveDateTime};
+use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-use super::{Database, Table, counted::counted, jobs::now, shard_statistics::shard_statistics, unnamed::on};
+use super::{Database, Table, counted::counted, jobs::now, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// Facts about a table that do not require reading its rows.
@@ -84,11 +84,7 @@ impl Database {
     /// When the statement fails.
     pub async fn table_facts(&self, table: &Table) -> Result<TableFacts, Error> {
         const OPERATION: &str = "look at a table";
-        let shards = self
-            .in_transaction(async |connection| {
-                shard_statistics(connection, &table.name).await.during(OPERATION)
-            })
-            .await?;
+        let shards = self.shard_statistics(&table.name, OPERATION).await?;
         let row = sqlx::query!(
             r#"
             select
@@ -96,11 +92,9 @@ impl Database {
                 pg_table_size(relation.oid) as "table_bytes!",
                 pg_indexes_size(relation.oid) as "index_bytes!",
                 coalesce(pg_stat_get_dead_tuples(relation.oid), 0) as "dead_rows!",
-                (
-                    coalesce(options.threshold, current_setting('autovacuum_vacuum_threshold')::float8)
-                    + coalesce(options.scale_factor, current_setting('autovacuum_vacuum_scale_factor')::float8)
-                    * greatest(relation.reltuples, 0)
-                )::bigint as "tolerated_dead_rows!",
+                coalesce(options.threshold, current_setting('autovacuum_vacuum_threshold')::float8) as "dead_base!",
+                coalesce(options.scale_factor, current_setting('autovacuum_vacuum_scale_factor')::float8)
+                    as "dead_scale!",
                 greatest(
                     pg_stat_get_last_vacuum_time(relation.oid), pg_stat_get_last_autovacuum_time(relation.oid)
                 ) at time zone 'utc' as last_vacuum,
@@ -140,17 +134,17 @@ impl Database {
         .fetch_one(self)
         .await
         .during(OPERATION)?;
-        let figures = shards
-            .map_or((row.estimated_rows, row.table_bytes, row.index_bytes, row.dead_rows), |shards| {
-                (Some(shards.rows), shards.table_bytes, shards.index_bytes, shards.dead_rows)
-            });
-        let (estimated_rows, table_bytes, index_bytes, dead_rows) = figures;
-        Ok(TableFacts {
-            estimated_rows: estimated_rows.map(i64::unsigned_abs),
-            table_bytes: table_bytes.unsigned_abs(),
-            index_bytes: index_bytes.unsigned_abs(),
-            dead_rows: dead_rows.unsigned_abs(),
-            tolerated_dead_rows: row.tolerated_dead_rows.unsigned_abs(),
+        // Autovacuum compares each shard.
+        let tolerated = |rows: Option<i64>, shards: u32| {
+            let of_rows = row.dead_scale * rows.map_or(0.0, |rows| rows as f64);
+            (row.dead_base * f64::from(shards) + of_rows).round() as u64
+        };
+        let mut facts = TableFacts {
+            estimated_rows: row.estimated_rows.map(i64::unsigned_abs),
+            table_bytes: row.table_bytes.unsigned_abs(),
+            index_bytes: row.index_bytes.unsigned_abs(),
+            dead_rows: row.dead_rows.unsigned_abs(),
+            tolerated_dead_rows: tolerated(row.estimated_rows, 1),
             last_vacuum: row.last_vacuum,
             last_analyze: row.last_analyze,
             has_autovacuum: row.has_autovacuum,
@@ -159,7 +153,22 @@ impl Database {
             invalid_indexes: row.invalid_indexes,
             is_readable: row.is_readable,
             has_hidden_rows: row.has_hidden_rows,
-        })
+        };
+        if let Some(shards) = shards {
+            let utc = |at: OffsetDateTime| PrimitiveDateTime::new(at.date(), at.time());
+            facts = TableFacts {
+                estimated_rows: Some(shards.rows.unsigned_abs()),
+                table_bytes: shards.table_bytes.unsigned_abs(),
+                index_bytes: shards.index_bytes.unsigned_abs(),
+                dead_rows: shards.dead_rows.unsigned_abs(),
+                tolerated_dead_rows: tolerated(Some(shards.rows), shards.shards),
+                last_vacuum: shards.any_vacuum_at.map(utc),
+                last_analyze: shards.analyzed_at.map(utc),
+                age: shards.age.unsigned_abs(),
+                ..facts
+            };
+        }
+        Ok(facts)
     }
 
     /// The last entry of `vector_search_history` for each class of filters of `table`, by class; none if the history

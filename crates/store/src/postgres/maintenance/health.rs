@@ -8,6 +8,7 @@ use crate::{
         Database, Table,
         error::StatementContext as _,
         lock::migration_key,
+        shard_statistics::ShardStatistics,
         sql::{maintenance::Column, service_indexes::value_indexes},
     },
 };
@@ -41,6 +42,26 @@ pub struct TableHealth {
     pub is_being_vacuumed: bool,
     /// The thresholds of autovacuum.
     pub autovacuum: Autovacuum,
+}
+
+impl TableHealth {
+    /// Notes that the rows are in `shards`. Autovacuum has the fixed number of rows for each.
+    fn is_in(&mut self, shards: &ShardStatistics) {
+        self.rows = shards.rows.unsigned_abs();
+        self.dead_rows = shards.dead_rows.unsigned_abs();
+        self.inserted = shards.inserted.unsigned_abs();
+        self.changed = shards.changed.unsigned_abs();
+        self.vacuumed_at = shards.vacuumed_at;
+        self.autovacuumed_at = shards.any_vacuum_at;
+        self.analyzed_at = shards.analyzed_at;
+        self.heap_bytes = shards.table_bytes.unsigned_abs();
+        self.index_bytes = shards.index_bytes.unsigned_abs();
+        self.is_being_vacuumed |= shards.is_being_vacuumed;
+        let Autovacuum { dead, inserted, changed, .. } = &mut self.autovacuum;
+        for threshold in [Some(dead), inserted.as_mut(), Some(changed)].into_iter().flatten() {
+            threshold.base *= f64::from(shards.shards);
+        }
+    }
 }
 
 /// The thresholds of autovacuum for a table, from the settings of the server or of the table.
@@ -150,7 +171,7 @@ impl Database {
         .fetch_all(self)
         .await
         .during(OPERATION)?;
-        Ok(rows
+        let mut tables: Vec<TableHealth> = rows
             .into_iter()
             .map(|row| TableHealth {
                 name: row.name,
@@ -173,7 +194,13 @@ impl Database {
                     changed: Threshold { base: row.changed_base, scale: row.changed_scale },
                 },
             })
-            .collect())
+            .collect();
+        for table in &mut tables {
+            if let Some(shards) = self.shard_statistics(&table.name, OPERATION).await? {
+                table.is_in(&shards);
+            }
+        }
+        Ok(tables)
     }
 
     /// The statistics targets of the columns of `table` that filters use: metadata, columns that repeat a metadata

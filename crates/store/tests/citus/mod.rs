@@ -352,3 +352,35 @@ async fn concurrent_writers_of_the_same_records_store_each_once() {
     database.close().await;
     citus.remove().await;
 }
+
+#[tokio::test]
+async fn maintenance_sees_rows_sizes_and_times_of_the_shards() {
+    let Some(citus) = CitusDatabase::create().await else { return };
+    let database = citus.distributed().await;
+    citus
+        .execute("insert into queries (query_text, theme) select n::text, 'a' from generate_series(1, 400) n")
+        .await;
+    citus.execute("delete from queries where query_text::int % 4 = 0").await;
+    let health = async || {
+        let found = database.table_health(&["queries".to_owned()]).await.expect("the state is read");
+        found.into_iter().next().expect("the table is there")
+    };
+    let before = health().await;
+    database.vacuum("queries").await.expect("the table is vacuumed");
+    database.gather_statistics("queries", &[]).await.expect("the table is analyzed");
+    let after = health().await;
+    assert_eq!((after.rows, after.dead_rows, after.inserted, after.changed), (300, 0, 0, 0), "{after:?}");
+    assert!(after.vacuumed_at > before.vacuumed_at && after.analyzed_at > before.analyzed_at, "{after:?}");
+    assert!(after.heap_bytes > 0 && after.index_bytes > 0, "{after:?}");
+    assert_eq!(after.autovacuum.dead.base, 100.0, "of two shards");
+    let facts = database.table_facts(&Table::of(Service::Query)).await.expect("the facts are read");
+    assert_eq!(
+        (facts.estimated_rows, facts.dead_rows, facts.tolerated_dead_rows),
+        (Some(300), 0, 160),
+        "{facts:?}"
+    );
+    assert_eq!((facts.table_bytes, facts.index_bytes), (after.heap_bytes, after.index_bytes));
+    assert!(facts.last_vacuum.is_some() && facts.last_analyze.is_some(), "{facts:?}");
+    database.close().await;
+    citus.remove().await;
+}
