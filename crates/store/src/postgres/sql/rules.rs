@@ -38,6 +38,13 @@ fn broken(words: &str, name: &str) -> Vec<&'static str> {
     if words.contains("ctid") || words.contains("skip locked") {
         broken.push("no shard has it");
     }
+    let makes_json = words.contains("jsonb_build_object(") || words.contains("to_jsonb(");
+    if words.starts_with("update ") && (words.contains(" case ") || words.contains("coalesce(")) && makes_json
+    {
+        broken.push(
+            "Citus refuses functions that are not immutable in `case` and `coalesce`: pass JSON as a value",
+        );
+    }
     if words.contains("set local") && words.contains("select") {
         broken.push("a setting is in one message with a statement");
     }
@@ -62,6 +69,11 @@ fn broken_rules_are_found() {
         ("delete from t where id in (select id from t limit 1 for update);", 1),
         ("insert into t values (now()) on conflict (id) do nothing;", 1),
         ("set local a = 1; select 1 from t;", 1),
+        (
+            "update t set a = case when b then a || jsonb_build_object('k', $2::text) else a end where id = $1;",
+            1,
+        ),
+        ("update t set a = case when b then a || $2::jsonb else a end where id = $1;", 0),
     ] {
         assert_eq!(broken(words, "t.sql").len(), count, "{words}");
     }

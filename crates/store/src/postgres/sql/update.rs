@@ -32,14 +32,14 @@ pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> S
         let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
         changes.push(format!("embedding = {embedding}::real[]::vector"));
     }
-    let category = category.map(|category| binds.add(Bind::Text(category)));
-    if let Some(category) = &category {
-        changes.push(format!("{} = {category}", quoted(category_column)));
-    }
+    // A value: Citus allows no function that makes JSON of texts within `case`.
+    let set_category = category.map(|category| {
+        let object = serde_json::json!({ category_column: category }).to_string();
+        changes.push(format!("{} = {}", quoted(category_column), binds.add(Bind::Text(category))));
+        format!("{}::jsonb", binds.add(Bind::Text(object)))
+    });
     // Metadata that are not an object, which the old services may have stored, have no keys of the service.
     let object = "case when jsonb_typeof(metadata) = 'object' then metadata end";
-    let set_category =
-        category.map(|category| format!("jsonb_build_object('{category_column}', {category}::text)"));
     match (metadata, set_category) {
         (None, None) => {}
         (None, Some(category)) => changes.push(format!(

@@ -1,7 +1,7 @@
 update "llm_outputs"
 set "theme" = $2,
     metadata = case
-        when jsonb_typeof(metadata) = 'object' and metadata ? 'theme' then metadata || jsonb_build_object('theme', $2::text)
+        when jsonb_typeof(metadata) = 'object' and metadata ? 'theme' then metadata || $3::jsonb
         else metadata
     end
 where id = $1
