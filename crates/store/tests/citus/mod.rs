@@ -1,5 +1,7 @@
 //! Tables that Citus distributes: the same rows, results and undone runs as elsewhere, and settings that reach the shards.
 
+mod golden;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use records::{Embedding, Service};
