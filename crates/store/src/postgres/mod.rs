@@ -47,6 +47,7 @@ mod server_facts;
 mod servers;
 mod service_indexes;
 mod session;
+mod shard_indexes;
 mod shard_statistics;
 mod shares;
 mod snapshot;

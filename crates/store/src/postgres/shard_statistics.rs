@@ -76,13 +76,16 @@ pub(super) async fn shard_statistics(
 fn together(name: &str, answers: &[(bool, String)]) -> sqlx::Result<Option<ShardStatistics>> {
     let mut all: Option<ShardStatistics> = None;
     for (is_success, result) in answers {
-        let shard = is_success.then(|| ShardStatistics::parse(result)).flatten().ok_or_else(|| {
-            // As if this server did not answer: it may be repeated later.
-            std::io::Error::other(format!("a shard of table `{name}` gave no statistics: {result}"))
-        })?;
+        let shard = is_success.then(|| ShardStatistics::parse(result)).flatten();
+        let shard = shard.ok_or_else(|| no_statistics(name, result))?;
         all = Some(all.map_or(shard, |all| all.with(shard)));
     }
     Ok(all)
+}
+
+/// That a shard of the table `name` answered `result`. As if this server did not answer: it may be repeated later.
+pub(super) fn no_statistics(name: &str, result: &str) -> sqlx::Error {
+    std::io::Error::other(format!("a shard of table `{name}` gave no statistics: {result}")).into()
 }
 
 impl ShardStatistics {

@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-use super::{Database, Table, counted::counted, jobs::now, unnamed::on};
+use super::{Database, Table, counted::counted, jobs::now, shard_indexes::shard_indexes, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// Facts about a table that do not require reading its rows.
@@ -156,6 +156,16 @@ impl Database {
         };
         if let Some(shards) = shards {
             let utc = |at: OffsetDateTime| PrimitiveDateTime::new(at.date(), at.time());
+            let indexes = self
+                .in_transaction(async |connection| {
+                    shard_indexes(connection, &table.name).await.during(OPERATION)
+                })
+                .await?;
+            let invalid = indexes.into_iter().flatten();
+            let invalid = invalid.filter(|(_, index)| !index.is_valid && !index.is_building);
+            facts.invalid_indexes.extend(invalid.map(|(name, _)| name));
+            facts.invalid_indexes.sort();
+            facts.invalid_indexes.dedup();
             facts = TableFacts {
                 estimated_rows: Some(shards.rows.unsigned_abs()),
                 table_bytes: shards.table_bytes.unsigned_abs(),

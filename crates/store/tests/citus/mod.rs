@@ -11,7 +11,7 @@ use store::{
         collection_records::{Collections, RecordParts, RecordSelection, RecordWrite, WriteMode},
         collections::{DEFAULT_DATABASE, DEFAULT_TENANT},
         nearest::{IndexSearch, NeighbourSearch},
-        vector_index::Share,
+        vector_index::{IndexState, Share},
         write::{Batch, row_digest},
     },
     storage::{
@@ -383,6 +383,43 @@ async fn maintenance_sees_rows_sizes_and_times_of_the_shards() {
     );
     assert_eq!((facts.table_bytes, facts.index_bytes), (after.heap_bytes, after.index_bytes));
     assert!(facts.last_vacuum.is_some() && facts.last_analyze.is_some(), "{facts:?}");
+    database.close().await;
+    citus.remove().await;
+}
+
+#[tokio::test]
+async fn index_has_the_size_of_all_shards_and_is_valid_when_it_is_valid_on_each() {
+    let Some(citus) = CitusDatabase::create().await else { return };
+    let database = citus.distributed().await;
+    citus
+        .execute(
+            "insert into queries (query_text, theme, embedding)
+            select n::text, 'a', array(select random() from generate_series(1, 384) where n > 0)::vector
+            from generate_series(1, 400) n",
+        )
+        .await;
+    citus.execute("create index by_angle on queries using hnsw (embedding vector_cosine_ops)").await;
+    let table = Table::of(Service::Query);
+    let observed = async || {
+        let observation = database.observe_indexes(&table).await.expect("the table is observed");
+        let facts = database.table_facts(&table).await.expect("the facts are read");
+        (observation.indexes.into_iter().next().expect("there is an index"), facts.invalid_indexes)
+    };
+    let (index, invalid) = observed().await;
+    assert_eq!((index.state, invalid), (IndexState::Valid, Vec::new()));
+    // A vector has more bytes.
+    assert!(index.size_bytes > 400 * 384 * 4, "{index:?}");
+    citus
+        .execute(
+            "select run_command_on_shards('queries', format(
+                $$update pg_index set indisvalid = false
+                where indrelid = '%%s'::regclass and indexrelid::regclass::text = %L$$,
+                shard_name('by_angle', (select min(shardid) from pg_dist_shard where logicalrelid = 'queries'::regclass))
+            ))",
+        )
+        .await;
+    let (index, invalid) = observed().await;
+    assert_eq!((index.state, invalid), (IndexState::Invalid, vec!["by_angle".to_owned()]));
     database.close().await;
     citus.remove().await;
 }

@@ -9,14 +9,42 @@ use super::{
 };
 use crate::{
     Error,
-    postgres::{Table, error::StatementContext as _, sql::vector_index::operator_class, unnamed::on},
+    postgres::{
+        Table, error::StatementContext as _, shard_indexes::shard_indexes, sql::vector_index::operator_class,
+        unnamed::on,
+    },
 };
 
 /// pgvector's defaults, for indexes that do not set the parameters.
 const DEFAULT_LISTS: u32 = 100;
 const DEFAULT_M: u32 = 16;
 
-/// The vector indexes of `table`, by name.
+const OPERATION: &str = "read the vector indexes of a table";
+
+/// The vector indexes of `table`, by name, as they are on the shards if it is distributed.
+///
+/// # Errors
+/// When a statement fails, or a worker does not answer.
+pub(super) async fn existing_on_shards(
+    connection: &mut PgConnection,
+    table: &Table,
+) -> Result<Vec<VectorIndex>, Error> {
+    let mut indexes = existing(connection, table).await?;
+    if let Some(on_shards) = shard_indexes(connection, &table.name).await.during(OPERATION)? {
+        for index in &mut indexes {
+            let Some(shards) = on_shards.get(&index.name) else { continue };
+            index.size_bytes = shards.size_bytes.unsigned_abs();
+            index.state = match (index.state, shards.is_building) {
+                (IndexState::Valid, _) if shards.is_valid => IndexState::Valid,
+                (IndexState::Building, _) | (_, true) => IndexState::Building,
+                (IndexState::Valid | IndexState::Invalid, false) => IndexState::Invalid,
+            };
+        }
+    }
+    Ok(indexes)
+}
+
+/// The vector indexes of `table`, by name. Those of a distributed table are empty, and those of its shards not seen.
 pub(super) async fn existing(
     connection: &mut PgConnection,
     table: &Table,
@@ -60,7 +88,7 @@ pub(super) async fn existing(
     )
     .fetch_all(on(connection))
     .await
-    .during("read the vector indexes of a table")?;
+    .during(OPERATION)?;
     let mut settings = measured_settings(connection, table).await?;
     let built = built_with(connection, table).await?;
     let option = |found: Option<i32>, default: u32| found.map_or(default, i32::unsigned_abs);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-use super::{VectorIndex, catalog::existing, records::last_writes};
+use super::{VectorIndex, catalog::existing_on_shards, records::last_writes};
 use crate::{
     Error,
     postgres::{
@@ -148,7 +148,7 @@ impl Database {
                     (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
                 }),
                 table_bytes: bytes.unsigned_abs(),
-                indexes: existing(connection, table).await?,
+                indexes: existing_on_shards(connection, table).await?,
                 searches: search_recalls(connection, table).await?,
                 observed_at: PrimitiveDateTime::new(now.date(), now.time()),
                 memory: Memory {
