@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 use uuid::Uuid;
 
-use crate::run_mode::not_permitted;
+use crate::{database::TestDatabase, run_mode::not_permitted};
 
 /// The URL of the coordinator, with a role that may create databases and extensions there and on the workers.
 const VARIABLE: &str = "PANOPTICON_TEST_CITUS_URL";
@@ -102,6 +102,18 @@ impl CitusDatabase {
         let mut url = server.clone();
         url.set_path(&self.name);
         url
+    }
+}
+
+impl TestDatabase {
+    /// Makes the database seem to have Citus for those that connect from now on, so that they send the statements and messages
+    /// of such a database. PostgreSQL ignores the settings of an extension that it does not have. No table is distributed.
+    pub async fn pretend_to_have_citus(&self) {
+        self.execute(
+            "insert into pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+            select 1, 'citus', 10, 'pg_catalog'::regnamespace, false, '14.0'",
+        )
+        .await;
     }
 }
 

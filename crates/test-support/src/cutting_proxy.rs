@@ -22,7 +22,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::process::with_port;
+use crate::{process::with_port, recording::ClientMessages};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -58,6 +58,8 @@ struct Line {
     resets: AtomicU64,
     to_server: AtomicU64,
     to_client: AtomicU64,
+    /// The statements that clients have sent, if they are recorded.
+    statements: Option<Mutex<Vec<String>>>,
 }
 
 /// The next cut by a number of bytes.
@@ -71,6 +73,15 @@ enum NextCut {
 impl CuttingProxy {
     /// A proxy for the server of `url`, on a free port.
     pub fn start(url: &str) -> Self {
+        Self::start_with(url, None)
+    }
+
+    /// The same, which records what clients send to the PostgreSQL server of `url`, without TLS.
+    pub fn recording(url: &str) -> Self {
+        Self::start_with(url, Some(Mutex::default()))
+    }
+
+    fn start_with(url: &str, statements: Option<Mutex<Vec<String>>>) -> Self {
         let server = Url::parse(url).expect("the server's URL is one");
         let line = Arc::new(Line {
             upstream: server.port().expect("a server of this machine has a port"),
@@ -80,6 +91,7 @@ impl CuttingProxy {
             resets: AtomicU64::new(0),
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
+            statements,
         });
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be asynchronous");
@@ -96,6 +108,13 @@ impl CuttingProxy {
     /// The URL of the server through the proxy.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// The statements that clients have sent since the last call, in the order of their messages: of a simple query all of its
+    /// statements as one text, otherwise that of the prepared statement.
+    pub fn take_statements(&self) -> Vec<String> {
+        let statements = self.line.statements.as_ref().expect("the proxy records");
+        std::mem::take(&mut statements.lock().expect("no holder panics"))
     }
 
     /// Resets all connections on both sides, and returns their number. New connections are forwarded.
@@ -225,10 +244,14 @@ enum End {
 }
 
 async fn pump_to_server(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, line: &Line) -> io::Result<End> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let (mut buffer, mut messages) = (vec![0; BUFFER_BYTES], ClientMessages::default());
     loop {
         let length = from.read(&mut buffer).await?;
         line.flows().await;
+        if let Some(statements) = &line.statements {
+            // Before they are sent, so that they are there when the client has its answer.
+            statements.lock().expect("no holder panics").extend(messages.read(&buffer[..length]));
+        }
         let (allowed, is_exhausted) = line.take_allowance(&buffer[..length]);
         to.write_all(&buffer[..allowed]).await?;
         line.to_server.fetch_add(allowed as u64, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Shared test tools: real PostgreSQL databases and servers, real Chroma servers, and Chroma directories.
 //!
 //! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, or
-//! [`PostgresCluster`] if it needs a primary with standbys, or [`CitusDatabase`] if its tables are distributed, with [`PgBouncer`] or [`CuttingProxy`] in front of it or a
-//! [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`], [`three_services`], [`ChromaWriter`];
+//! [`PostgresCluster`] if it needs a primary with standbys, or [`CitusDatabase`] if its tables are distributed, with
+//! [`PgBouncer`] or [`CuttingProxy`], which also records statements, in front of it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`], [`three_services`], [`ChromaWriter`];
 //! [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model provider with scripted failures; [`SmallModel`], a
 //! provider with a real model; [`Chromium`], a browser; [`shared_lines`] for real texts and judgements; [`Shape`] for golden
 //! files of names.
@@ -23,6 +23,7 @@ mod postgres_cluster;
 mod postgres_server;
 mod process;
 mod python;
+mod recording;
 mod run_mode;
 mod shape;
 mod shared_data;

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::stream::BoxStream;
 use records::lock::Mutex;
 use sqlx::{
     PgConnection, PgPool, Postgres, Row as _,
@@ -225,6 +226,18 @@ impl Transaction {
             known.note(Lsn::at(position));
         }
         Ok(())
+    }
+
+    /// What `read` makes of the rows of `message`, which ends with the commit. It reads all of them, or fails: then the
+    /// transaction is open in most cases, and rolled back.
+    pub(super) async fn end_by<T, E>(
+        mut self,
+        message: Sql,
+        read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let done = read(sqlx::raw_sql(message).fetch(&mut *self)).await?;
+        self.checkout.settle();
+        Ok(done)
     }
 
     pub(crate) async fn rollback(self) -> sqlx::Result<()> {

@@ -18,7 +18,7 @@ use super::{
     sql::{
         Sql,
         statement::Statement,
-        transaction::{self, Begin, ReadOn, all_of, at_once, begin_read},
+        transaction::{self, Begin, ReadOn, all_of, and_commit, at_once, begin_read},
     },
 };
 use crate::{Error, storage::StorageError};
@@ -176,10 +176,7 @@ impl Database {
         read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E> + Clone,
     ) -> Result<T, E> {
         if self.has_citus() && !settings.is_empty() {
-            let read_there = async move |connection: &mut PgConnection| {
-                read(sqlx::raw_sql(all_of(statements)).fetch(connection)).await
-            };
-            return Box::pin(self.in_read_with(failing, settings, read_there)).await;
+            return Box::pin(self.read_after_settings(settings, statements, failing, read)).await;
         }
         let settings = (&*self.session_settings(), settings);
         if let Some(reading) = self.replica() {
@@ -211,5 +208,25 @@ impl Database {
         let done = read(sqlx::raw_sql(message).fetch(connection.connection())).await?;
         self.hot_connections.put(connection);
         Ok(done)
+    }
+
+    /// The same in three messages: the one that begins, `settings`, and `statements` with the commit.
+    async fn read_after_settings<T, E: ReadFailure>(
+        &self,
+        settings: &[Sql],
+        statements: &[Statement],
+        failing: impl Fn(sqlx::Error) -> E,
+        read: impl AsyncFnOnce(BoxStream<'_, sqlx::Result<PgRow>>) -> Result<T, E> + Clone,
+    ) -> Result<T, E> {
+        if self.replicas.is_some() {
+            let read_there = async move |connection: &mut PgConnection| {
+                read(sqlx::raw_sql(all_of(statements)).fetch(connection)).await
+            };
+            return self.in_read_with(failing, settings, read_there).await;
+        }
+        let permit = self.permit().await.map_err(&failing)?;
+        let begin = self.begin_read(settings, ReadOn::Primary);
+        let transaction = self.pool.begin(permit, begin).await.map_err(&failing)?;
+        transaction.end_by(and_commit(all_of(statements)), read).await
     }
 }

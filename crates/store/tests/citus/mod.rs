@@ -1,6 +1,7 @@
 //! Tables that Citus distributes: the same rows, results and undone runs as elsewhere, and settings that reach the shards.
 
 mod golden;
+mod messages;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -222,6 +222,11 @@ pub(crate) fn all_of(statements: &[Statement]) -> Sql {
     trusted(all)
 }
 
+/// `statements`, and the end of their transaction, as one message.
+pub(crate) fn and_commit(statements: Sql) -> Sql {
+    trusted(format!("{}; commit", statements.0))
+}
+
 /// Writes a statement with its values in the place of placeholders. What is in quotes has none.
 fn write_statement(all: &mut String, statement: &Statement) {
     let (mut rest, mut quote) = (statement.sql.0.as_str(), None);
