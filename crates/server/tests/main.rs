@@ -5,6 +5,7 @@ mod browsers;
 mod chroma_api;
 mod console;
 mod contract;
+mod distributed;
 mod evaluations;
 mod exports;
 mod extended;

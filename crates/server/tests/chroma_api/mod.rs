@@ -95,6 +95,14 @@ impl Api {
     }
 }
 
+/// The OpenAPI document of Chroma's API.
+pub(crate) async fn document(database: &Database) -> Value {
+    let (url, shutdown) = serve(database, ServerConfig::default(), Reset::Refused).await;
+    let document = send_to(&client(), &url, Method::GET, "/openapi.json", &[], None).await.json();
+    shutdown.begin();
+    document
+}
+
 async fn serve(database: &Database, config: ServerConfig, reset: Reset) -> (String, Shutdown) {
     let process = Process::new(config, Probes::default());
     let router = chroma(&ChromaApi::new(Collections::new(database.clone()), reset), &process);
