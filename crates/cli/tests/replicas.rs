@@ -11,7 +11,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use test_support::{PostgresCluster, Replication, TestDatabase, count};
 
-use crate::{json, run_with, serve::Serving};
+use crate::{
+    json, run_with,
+    serve::{Serving, blocking},
+};
 
 const WRITERS: usize = 4;
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
@@ -189,4 +192,38 @@ async fn doctor_examines_replicas() {
     for code in ["replica_unfit", "replica_cancels_reads"] {
         assert!(findings.iter().any(|finding| finding["code"] == code), "{code}: {findings:?}");
     }
+}
+
+#[tokio::test]
+async fn lone_standby_serves_reads_and_refuses_writes() {
+    let cluster = PostgresCluster::start(1, Replication::Asynchronous, &[]).await;
+    let (primary, standby) = (cluster.primary().url(), cluster.server(1).url());
+    let query = json!({"query": "Why?", "theme": "t", "id": "known"});
+    let stored = blocking(move || {
+        let serving = Serving::start(&["query"], &[("DATABASE_URL", &primary)]);
+        let stored = serving.data("query", "POST", "/api/v1/queries", &query);
+        assert_eq!(serving.end(Signal::TERM).code, 0);
+        stored
+    })
+    .await;
+    cluster.wait_for_replay(1).await;
+    let ended = blocking(move || {
+        let serving = Serving::start(&["query"], &[("DATABASE_URL", &standby)]);
+        let get = |path: &str| serving.data("query", "GET", path, &Value::Null);
+        assert_eq!(get("/api/v1/queries/known"), stored);
+        assert_eq!(get("/api/v1/queries/count")["count"], 1);
+        let search = json!({"query": "Why not?"});
+        let found = serving.data("query", "POST", "/api/v1/queries/search", &search);
+        assert_eq!(found[0]["id"], "known");
+        let new = json!({"query": "How?", "theme": "t"});
+        assert_eq!(serving.status("query", "/api/v1/queries", &new), 503);
+        let ready = serving.text("query", "/ready");
+        assert!(ready.contains("accepts no writes at present"), "{ready}");
+        let health: Value = serde_json::from_str(&serving.text("query", "/health")).expect("JSON");
+        assert_eq!(health["status"], "success");
+        serving.end(Signal::TERM)
+    })
+    .await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("standby"), "it says so at its start: {ended:?}");
 }
