@@ -9,7 +9,7 @@ use chroma::Warning;
 use serde_json::{Value, json};
 use store::postgres::{
     Database, Table,
-    jobs::{Counts, JobStatus},
+    jobs::{Counts, Job, JobStatus},
     schema::{ServerDescription, TableState},
 };
 use uuid::Uuid;
@@ -27,6 +27,13 @@ use crate::{
     verify::{VerifyTask, verify},
 };
 
+/// A collection that was carried out.
+pub(crate) struct Ended {
+    pub(crate) report: CollectionReport,
+    /// Of a small collection, the job with its manifest: it is complete once that is recorded.
+    pub(crate) to_complete: Option<(Job, Value)>,
+}
+
 /// Copies, builds the index and compares.
 pub(crate) async fn carry_out(
     database: &Database,
@@ -34,12 +41,16 @@ pub(crate) async fn carry_out(
     server: &ServerDescription,
     options: &MigrateOptions,
     observer: &Observer,
-) -> Result<CollectionReport, Error> {
+) -> Result<Ended, Error> {
     let has_work = prepared.is_resumed || prepared.has_changes();
     let Prepared {
         plan, table, job, mut origins, deleted, stale, stale_conflicts, effort, has_table, ..
     } = prepared;
     let mut phases = prepared.phases;
+    // Only the job of a run quarantines records of that run.
+    let mut may_have_quarantined = prepared.is_resumed || !origins.own_runs.is_empty();
+    // Of a table that this run has created, nothing else here builds an index.
+    let may_have_index = has_table || effort != Effort::Small;
     if has_work && !origins.own_runs.contains(&job.run_id) {
         origins.own_runs.push(job.run_id);
     }
@@ -67,7 +78,7 @@ pub(crate) async fn carry_out(
         let copied = copy(database, &job, plan, copy_options, observer).await?;
         same_source(copied.classifier.tally.rejects.len() - copied.written.refused.len())?;
         if effort != Effort::Small {
-            database.set_job_status(&job, JobStatus::Copied, None, effort.commit()).await?;
+            database.set_job_status(&job, JobStatus::Copied, None).await?;
         }
         observer(Event::Step(Step::Copied));
         phases.copy = started.elapsed();
@@ -83,6 +94,7 @@ pub(crate) async fn carry_out(
         }
 
         let mut tally = copied.classifier.tally;
+        may_have_quarantined |= tally.quarantined > 0 || !copied.written.refused.is_empty();
         let appeared = copied.written.conflicting.iter().map(|id| (*id, ConflictReason::BornHere));
         let meanwhile = appeared.chain(copied.written.edited.iter().map(|id| (*id, ConflictReason::Edited)));
         tally.conflicts.extend(meanwhile.map(|(id, reason)| Conflict::of_row(id, reason)));
@@ -105,6 +117,8 @@ pub(crate) async fn carry_out(
             origins: &origins,
             missing_vectors,
             most_searches: effort.most_searches(),
+            may_have_quarantined,
+            may_have_index,
         };
         let (mut verification, warnings) = verify_one(database, source, task, &mut phases, observer).await?;
         let refused = verification.rejects.iter().filter(|reject| reject.is_by_table()).count();
@@ -117,12 +131,17 @@ pub(crate) async fn carry_out(
     }
     report.copied = Some(copied);
     report.phases = phases;
+    let mut to_complete = None;
     if has_work {
         let manifest = manifest(&report, server);
-        database.set_job_status(&job, JobStatus::Complete, Some(&manifest), effort.commit()).await?;
-        observer(Event::Step(Step::Complete));
+        if effort == Effort::Small {
+            to_complete = Some((job, manifest));
+        } else {
+            database.set_job_status(&job, JobStatus::Complete, Some(&manifest)).await?;
+            observer(Event::Step(Step::Complete));
+        }
     }
-    Ok(report)
+    Ok(Ended { report, to_complete })
 }
 
 /// Builds the vector index that `table` needs after `run`; returns the error if the server refuses.
@@ -167,6 +186,7 @@ pub(crate) async fn verify_one(
 ) -> Result<(Verification, Vec<Warning>), Error> {
     let started = Instant::now();
     let (table, origins, name) = (task.table, task.origins, source.collection().name.clone());
+    let may_have_index = task.may_have_index;
     let is_absent = task.state == TableState::Absent;
     let verified = verify(database, source, task, observer).await?;
     phases.verify = started.elapsed();
@@ -176,7 +196,7 @@ pub(crate) async fn verify_one(
         return Ok((verification, verified.warnings));
     }
     let counter = Counter::begin(observer, &name, Phase::Search, verified.nearest.count());
-    let rows = ComparedRows { different: &verified.different, are_alone: verified.is_alone };
+    let rows = ComparedRows { different: &verified.different, are_alone: verified.is_alone, may_have_index };
     let searches = verified.nearest.compare(database, table, origins, rows, counter);
     verification.searches = searches.await?;
     phases.search = started.elapsed();

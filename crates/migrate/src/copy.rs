@@ -65,9 +65,15 @@ pub(crate) async fn copy(
     observer: &Observer,
 ) -> Result<Copied, Error> {
     let table = Arc::new(plan.classifier.table.clone());
-    // Parallel writers do not change the order of the source, in which Chroma clients see the records.
-    let first = database.reserve_positions(&table, plan.classifier.tally.inserts).await;
-    let first = first.map_err(Error::store("copy into", &table.name))?;
+    // Parallel writers do not change the order of the source, in which Chroma clients see the records. The table numbers the
+    // rows of a single batch.
+    let is_single = plan.spool.as_ref().is_some_and(|spool| spool.batches.len() <= 1);
+    let first = if is_single {
+        None
+    } else {
+        let first = database.reserve_positions(&table, plan.classifier.tally.inserts).await;
+        first.map_err(Error::store("copy into", &table.name))?
+    };
     let (sender, receiver) = mpsc::channel(options.connections);
     // Shared by the tasks: the next idle one takes the next batch.
     let receiver = Arc::new(Mutex::new(receiver));
@@ -244,7 +250,7 @@ struct Writer {
     table: Arc<Table>,
     job: Job,
     rejected: RejectedRecords,
-    /// The position of the first new row, if rows have positions.
+    /// The position of the first new row; `None` if rows have none, or the table numbers them.
     first: Option<i64>,
 }
 

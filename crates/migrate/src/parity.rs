@@ -35,6 +35,8 @@ pub(crate) struct ComparedRows<'a> {
     pub(crate) different: &'a HashSet<Uuid>,
     /// Whether the table has rows of this collection only.
     pub(crate) are_alone: bool,
+    /// Whether the table may have a vector index.
+    pub(crate) may_have_index: bool,
 }
 
 struct Query {
@@ -108,7 +110,10 @@ impl NearestInSource {
         let (mut parity, mut index_recall) = (RecallCounter::default(), RecallCounter::default());
         let mut without_distance = self.without_distance;
         let failed = |error| Error::store("search", &table.name)(error);
-        let index = database.index_search(table).await.map_err(failed)?;
+        let index = match rows.may_have_index {
+            true => database.index_search(table).await.map_err(failed)?,
+            false => None,
+        };
         for query in &self.queries {
             let expected: Vec<f64> = query.nearest.iter().map(|(distance, _)| *distance).collect();
             if !expected.iter().any(|distance| distance.is_finite()) {

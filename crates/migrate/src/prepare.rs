@@ -9,7 +9,7 @@ use store::{
         Access, AdvisoryLock, Database, Table,
         collections::Registration,
         groups::Group,
-        jobs::{Commit, Counts, Job, JobStatus},
+        jobs::{Counts, Job, JobStatus},
         schema::TableState,
     },
 };
@@ -54,7 +54,7 @@ pub(crate) struct Prepared {
 pub(crate) enum Effort {
     /// Everything.
     Full,
-    /// For a small collection of many: no vector index, one search, and a single wait for the disk for all.
+    /// For a small collection of many: no vector index, one search, and its job is completed together with others.
     Small,
     /// Everything except the index, which is built after all collections of the table.
     WithoutIndex,
@@ -67,10 +67,6 @@ impl Effort {
 
     pub(crate) fn most_searches(self) -> usize {
         if self == Self::Small { 1 } else { usize::MAX }
-    }
-
-    pub(crate) fn commit(self) -> Commit {
-        if self == Self::Small { Commit::Deferred } else { Commit::Durable }
     }
 }
 

@@ -95,7 +95,7 @@ pub async fn migrate(
         }
         for (mut lock, prepared) in prepared {
             let carried_out = Box::pin(carry_out(database, prepared, &server, &options, observer));
-            collections.push(lock.hold(carried_out).await?);
+            collections.push(lock.hold(carried_out).await?.report);
         }
     }
     for (position, report) in empty {
@@ -244,6 +244,8 @@ pub(crate) async fn compare(
         origins: &origins,
         missing_vectors: missing_vectors(options.embedded_missing),
         most_searches,
+        may_have_quarantined: true,
+        may_have_index: true,
     };
     let (verification, _) = verify_one(database, source, task, &mut phases, observer).await?;
     let run_id = origins.own_runs.last().copied().unwrap_or_else(Uuid::nil);

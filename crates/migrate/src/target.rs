@@ -79,34 +79,37 @@ impl TargetRows {
             return Ok(rows);
         }
         let failed = |error| Error::store("read", &table.name)(error);
-        let has_bookkeeping = state == TableState::Ready;
-        if has_bookkeeping {
-            let add = |row: store::postgres::scan::MigratedRow<'_>| {
-                rows.migrated.push(MigratedRow {
-                    id: row.id.into_bytes(),
-                    digest: row.digest,
-                    created_at: row.created_at(table),
-                    is_edited: !row.is_as_written,
-                    is_seen: false,
-                });
-            };
-            database.scan_migrated(table, &origins.own_runs, add).await.map_err(failed)?;
-        }
-        if table.shared.is_some() {
-            // Ids of other collections cannot collide in a shared table, and there may be very many.
-            let added = database.rows_of_clients(table).await.map_err(failed)?;
-            rows.born_here = added.into_iter().map(Uuid::into_bytes).collect();
-            rows.born_here.sort_unstable();
-            rows.migrated.sort_unstable_by_key(|row| row.id);
-            rows.is_shared = true;
-            return Ok(rows);
-        }
-        let add = |id: Uuid, run: Option<Uuid>| {
+        let Self { migrated, born_here, of_others, .. } = &mut rows;
+        let add = |row: store::postgres::scan::MigratedRow<'_>| {
+            migrated.push(MigratedRow {
+                id: row.id.into_bytes(),
+                digest: row.digest,
+                created_at: row.created_at(table),
+                is_edited: !row.is_as_written,
+                is_seen: false,
+            });
+        };
+        let add_other = |id: Uuid, run: Option<Uuid>| {
             let is_of_another = run.is_some_and(|run| origins.other_runs.contains(&run));
-            let ids = if is_of_another { &mut rows.of_others } else { &mut rows.born_here };
+            let ids = if is_of_another { &mut *of_others } else { &mut *born_here };
             ids.push(id.into_bytes());
         };
-        database.scan_others(table, &origins.own_runs, has_bookkeeping, add).await.map_err(failed)?;
+        let has_bookkeeping = state == TableState::Ready;
+        match (table.shared.is_some(), has_bookkeeping) {
+            (true, _) => {
+                if has_bookkeeping {
+                    database.scan_migrated(table, &origins.own_runs, add).await.map_err(failed)?;
+                }
+                // Ids of other collections cannot collide in a shared table, and there may be very many.
+                let added = database.rows_of_clients(table).await.map_err(failed)?;
+                rows.born_here = added.into_iter().map(Uuid::into_bytes).collect();
+                rows.is_shared = true;
+            }
+            (false, true) => {
+                database.scan_all(table, &origins.own_runs, add, add_other).await.map_err(failed)?;
+            }
+            (false, false) => database.scan_ids(table, add_other).await.map_err(failed)?,
+        }
         rows.migrated.sort_unstable_by_key(|row| row.id);
         rows.born_here.sort_unstable();
         rows.of_others.sort_unstable();

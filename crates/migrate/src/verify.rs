@@ -35,6 +35,10 @@ pub(crate) struct VerifyTask<'a> {
     pub(crate) missing_vectors: MissingVectors,
     /// Maximum number of searches.
     pub(crate) most_searches: usize,
+    /// Whether one of the runs may have quarantined records.
+    pub(crate) may_have_quarantined: bool,
+    /// Whether the table may have a vector index.
+    pub(crate) may_have_index: bool,
 }
 
 /// The comparison, and the input for comparing searches.
@@ -61,7 +65,10 @@ pub(crate) async fn verify(
     let searches = NearestInSource::samples(rows.migrated()).min(task.most_searches);
     let samples = rows.sample(searches);
     let queries = embeddings_of(database, &task, &samples).await?;
-    let set_aside = database.quarantined(&task.origins.own_runs, &source.origin()).await?;
+    let set_aside = match task.may_have_quarantined {
+        true => database.quarantined(&task.origins.own_runs, &source.origin()).await?,
+        false => HashSet::new(),
+    };
     let (source, total) = source.record_count().await?;
     let comparer = Comparer {
         table: task.table.clone(),

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    carry_out::{build_index, carry_out},
+    carry_out::{Ended, build_index, carry_out},
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
     place::{IsReserved, IsSelected, KnownTables, Placement, gone},
@@ -415,14 +415,26 @@ impl Run<'_> {
         let this = &*self;
         let carried_out = stream::iter(prepared).map(|(position, one)| async move {
             let (origin, table) = (one.job.origin.clone(), one.table.name.clone());
-            let ended =
-                Box::pin(carry_out(this.database, one, &this.server, this.options, &this.observer)).await;
-            Ok::<_, Error>((position, unless_all_failed(ended, origin, table)?))
+            let carried_out = carry_out(this.database, one, &this.server, this.options, &this.observer);
+            let ended = match Box::pin(carried_out).await {
+                Ok(ended) => ended,
+                failed => Ended {
+                    report: unless_all_failed(failed.map(|ended| ended.report), origin, table)?,
+                    to_complete: None,
+                },
+            };
+            Ok::<_, Error>((position, ended))
         });
-        let carried_out: Vec<(usize, CollectionReport)> =
+        let carried_out: Vec<(usize, Ended)> =
             carried_out.buffer_unordered(self.parallelism).try_collect().await?;
-        for (position, report) in carried_out {
-            reports[position] = Some(report);
+        let mut to_complete = Vec::new();
+        for (position, ended) in carried_out {
+            reports[position] = Some(ended.report);
+            to_complete.extend(ended.to_complete);
+        }
+        if !to_complete.is_empty() {
+            self.database.complete_jobs(&to_complete).await?;
+            to_complete.iter().for_each(|_| (self.observer)(Event::Step(Step::Complete)));
         }
         let mut reports: Vec<CollectionReport> =
             reports.into_iter().map(|report| report.expect("each was decided upon")).collect();

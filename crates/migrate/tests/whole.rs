@@ -10,8 +10,8 @@ use std::{
 };
 
 use migrate::{
-    EditedRows, Error, Event, MigrateOptions, Mode, Observer, Outcome, Placement, Report, Step, Target,
-    VerifyOptions, WholeSource, migrate_collections, undo, verify_collections,
+    EditedRows, Error, Event, MigrateOptions, Mode, Observer, Outcome, Placement, Report, StaleRows, Step,
+    Target, VerifyOptions, WholeSource, migrate_collections, undo, verify_collections,
 };
 use records::{DistanceSpace, Metadata};
 use store::{
@@ -22,7 +22,10 @@ use tempfile::TempDir;
 use test_support::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, TestDatabase};
 use tokio::sync::oneshot;
 
-use crate::{one, prepared, silent, whole_state};
+use crate::{
+    directory::{Directory, Entry, entries, vector},
+    one, prepared, silent, whole_state,
+};
 
 /// More than one lot.
 const MANY: usize = 130;
@@ -39,7 +42,7 @@ fn record(id: &str, dimension: usize, seed: usize) -> ChromaRecord {
 
 /// A directory of collections with these names, each with three records of the same ids. The last one has another
 /// dimension.
-fn directory(names: &[&str]) -> TempDir {
+pub(crate) fn directory(names: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut writer = ChromaWriter::create(folder.path());
     for (number, name) in names.iter().enumerate() {
@@ -52,7 +55,7 @@ fn directory(names: &[&str]) -> TempDir {
     folder
 }
 
-fn whole(path: &Path, target: Target) -> WholeSource {
+pub(crate) fn whole(path: &Path, target: Target) -> WholeSource {
     let source = Source::open(path).expect("the directory opens");
     let template = Table {
         name: String::new(),
@@ -74,7 +77,7 @@ fn whole(path: &Path, target: Target) -> WholeSource {
     }
 }
 
-fn shared() -> Target {
+pub(crate) fn shared() -> Target {
     Target::Shared { table: "chunks".to_owned(), column: "collection_name".to_owned() }
 }
 
@@ -202,6 +205,50 @@ async fn shared_table_distinguishes_collections() {
         )
         .await
     );
+}
+
+#[tokio::test]
+async fn lot_that_shares_a_table_is_undone_exactly() {
+    let (test_database, database) = prepared().await;
+    let names: Vec<String> = (0..9).map(|number| format!("file-{number}")).collect();
+    let directory = Directory::new();
+    for name in &names {
+        directory.add_collection(name, DistanceSpace::L2);
+        directory.put(name, &entries(0..4, 3));
+    }
+    let options = MigrateOptions {
+        stale_rows: StaleRows::Delete,
+        edited_rows: EditedRows::Overwrite,
+        ..MigrateOptions::default()
+    };
+    let migrate_all = async || {
+        let whole = whole(directory.path(), shared());
+        let report = migrate_collections(&database, whole, &options, &silent()).await.expect("the run ends");
+        assert_eq!(report.outcome(), Outcome::Verified, "{report:?}");
+        report
+    };
+    let first = migrate_all().await;
+    let times = "select count(distinct started_at) = count(*) from migration_jobs";
+    assert!(one::<bool>(&test_database, times).await, "the order of the jobs is known");
+    let maker = "select array_agg(created_table order by started_at) from migration_jobs";
+    let made: Vec<bool> = one(&test_database, maker).await;
+    assert_eq!(made.iter().position(|made| *made), Some(0), "{made:?}");
+    let content = "select string_agg(to_jsonb(c)::text, E'\n' order by id) from chunks c";
+    let before: String = one(&test_database, content).await;
+
+    for name in &names {
+        directory.remove(name, "record 0");
+        directory.put(name, &[Entry::new("record 1", vector(50, 3)), Entry::new("new", vector(60, 3))]);
+    }
+    let second = migrate_all().await;
+    assert_ne!(one::<String>(&test_database, content).await, before);
+    let undone = undo(&database, second.run_id, EditedRows::Keep).await.expect("it is undone");
+    assert!(undone.is_complete());
+    assert_eq!(one::<String>(&test_database, content).await, before);
+    let undone = undo(&database, first.run_id, EditedRows::Keep).await.expect("it is undone");
+    let dropped: Vec<bool> = undone.tables.iter().map(|table| table.undone.table_dropped).collect();
+    assert_eq!(dropped.iter().position(|dropped| *dropped), Some(0), "with the last row: {dropped:?}");
+    assert!(one::<bool>(&test_database, "select to_regclass('chunks') is null").await);
 }
 
 /// An observer that signals the `count`th occurrence of a step.

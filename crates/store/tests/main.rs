@@ -87,7 +87,14 @@ async fn begin(database: &Database, table: &Table) -> Job {
 }
 
 async fn try_begin(database: &Database, table: &Table) -> Result<Job, store::Error> {
-    let mut job = Job {
+    let mut job = job(table);
+    database.begin_jobs(&mut [(table, &mut job)]).await?;
+    Ok(job)
+}
+
+/// A job into `table` that has not begun.
+fn job(table: &Table) -> Job {
+    Job {
         id: Uuid::new_v4(),
         run_id: Uuid::new_v4(),
         origin: Origin {
@@ -104,9 +111,7 @@ async fn try_begin(database: &Database, table: &Table) -> Result<Job, store::Err
         created_table: false,
         counts: Counts::default(),
         problems: Vec::new(),
-    };
-    database.begin_jobs(&mut [(table, &mut job)]).await?;
-    Ok(job)
+    }
 }
 
 /// Writes `new` rows for `job`.

@@ -6,14 +6,14 @@ use store::{
     ColumnValue, Error, StoredRecord,
     postgres::{
         Column, ColumnType, Database, Presence, Table,
-        jobs::{Commit, Counts, JobStatus},
+        jobs::{Counts, JobStatus},
         write::{Batch, QuarantinedRecord, record_parts, row_digest},
     },
 };
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::{at_angle, begin, prepared, record, text, write};
+use crate::{at_angle, begin, job, prepared, record, text, write};
 
 /// Records with values that are hard to encode.
 fn awkward(service: Service) -> Vec<StoredRecord> {
@@ -153,7 +153,7 @@ async fn row_inserted_between_plan_and_copy_is_kept_and_named() {
     assert_eq!(written.conflicting, [Uuid::try_parse(id).expect("it is one")]);
     let mut others = Vec::new();
     let visit = |id, run| others.push((id, run));
-    database.scan_others(&table, &[job.run_id], true, visit).await.expect("the ids read");
+    database.scan_all(&table, &[job.run_id], |_| {}, visit).await.expect("the ids read");
     assert_eq!(others, [(written.conflicting[0], None)]);
 }
 
@@ -187,9 +187,48 @@ async fn process_whose_job_was_taken_over_can_write_no_more() {
     batch.new.push(&record(Service::Query, "a", at_angle(0.0)), job.run_id);
     let refused = database.write(&table, &job, &batch).await.err().expect("the job is another's");
     assert!(matches!(refused, Error::TakenOver { .. }), "{refused}");
-    let refused = database.set_job_status(&job, JobStatus::Complete, None, Commit::Durable).await;
+    let refused = database.set_job_status(&job, JobStatus::Complete, None).await;
     assert!(matches!(refused, Err(Error::TakenOver { .. })));
     write(&database, &table, &heir, &[record(Service::Query, "a", at_angle(0.0))]).await;
+}
+
+#[tokio::test]
+async fn jobs_are_completed_together_except_one_that_was_taken_over() {
+    let (_test_database, database) = prepared().await;
+    let tables = Service::ALL.map(Table::of);
+    let mut jobs = Vec::new();
+    for table in &tables {
+        jobs.push((begin(&database, table).await, serde_json::json!({"of": table.name})));
+    }
+    let heir = store::postgres::jobs::Job { holder: Uuid::new_v4(), ..jobs[1].0.clone() };
+    database.take_over_job(&heir).await.expect("the job is taken over");
+    let refused = database.complete_jobs(&jobs).await.expect_err("one is another's");
+    assert!(matches!(&refused, Error::TakenOver { table } if *table == tables[1].name), "{refused}");
+    let status = async || {
+        let jobs = database.jobs().await.expect("the jobs read");
+        jobs.into_iter().map(|job| job.status).collect::<Vec<_>>()
+    };
+    assert_eq!(status().await, [JobStatus::Complete, JobStatus::Copying, JobStatus::Complete]);
+    jobs[1].0 = heir;
+    database.complete_jobs(&jobs).await.expect("all are ours");
+    assert_eq!(status().await, [JobStatus::Complete; 3]);
+}
+
+#[tokio::test]
+async fn two_jobs_into_one_table_create_it_once() {
+    let (_test_database, database) = prepared().await;
+    let table = Table { name: "twice".into(), ..Table::of(Service::Query) };
+    let mut first = job(&table);
+    let mut second = job(&table);
+    let mut jobs = [(&table, &mut first), (&table, &mut second)];
+    database.begin_jobs(&mut jobs).await.expect("the jobs begin");
+    assert_eq!((first.created_table, second.created_table), (true, false));
+    let other = Table { dimension: 3, name: "thrice".into(), ..table.clone() };
+    let same_name = Table { name: "thrice".into(), ..table };
+    let mut third = job(&other);
+    let mut fourth = job(&same_name);
+    let refused = database.begin_jobs(&mut [(&other, &mut third), (&same_name, &mut fourth)]).await;
+    assert!(matches!(refused, Err(Error::Schema { .. })), "{refused:?}");
 }
 
 #[tokio::test]

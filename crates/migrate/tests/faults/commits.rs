@@ -11,7 +11,7 @@ use test_support::{CuttingProxy, TestDatabase};
 use super::{Directory, migrate, resumes_to_the_end};
 
 /// Query message of PostgreSQL's protocol: its letter, its length in four bytes without the letter, the text, a zero.
-const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+pub(super) const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 
 #[tokio::test]
 async fn connection_lost_during_a_commit_leaves_the_batch_complete_or_absent() {

@@ -1,6 +1,7 @@
 //! The process is killed at each step of a migration, and the network is cut at each byte of a commit.
 
 mod commits;
+mod lots;
 mod steps;
 mod undone;
 
@@ -133,20 +134,25 @@ fn no_observer() -> Observer {
 
 /// Migrates in a process that aborts at the `nth` occurrence of `step`; returns whether it occurred.
 async fn crash(path: &Path, url: &str, step: Step, nth: usize) -> bool {
+    crash_child("faults::child_process_that_dies_at_a_step", (path, url), step, nth).await
+}
+
+/// Runs the test `child`, which follows the order, in a process that aborts at the `nth` occurrence of `step`; returns whether
+/// it occurred.
+async fn crash_child(child: &str, (path, url): (&Path, &str), step: Step, nth: usize) -> bool {
     let order = format!("{step:?}\n{nth}\n{}\n{url}", path.display());
-    let mut child = tokio::process::Command::new(env::current_exe().expect("tests are a program"));
-    child.args(["--exact", "faults::child_process_that_dies_at_a_step", "--nocapture"]).env(ORDER, order);
-    child.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let ended = child.output().await.expect("the child runs");
+    let mut command = tokio::process::Command::new(env::current_exe().expect("tests are a program"));
+    command.args(["--exact", child, "--nocapture"]).env(ORDER, order);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let ended = command.output().await.expect("the child runs");
     let is_aborted = ended.status.signal() == Some(SIGABRT);
     assert!(is_aborted || ended.status.success(), "{step:?}: {}", String::from_utf8_lossy(&ended.stdout));
     is_aborted
 }
 
-/// Does nothing, unless another test started this one in a child process.
-#[tokio::test]
-async fn child_process_that_dies_at_a_step() {
-    let Ok(order) = env::var(ORDER) else { return };
+/// The order for this process: directory, URL, and an observer that aborts. `None` if no test has started it.
+fn order() -> Option<(PathBuf, String, Observer)> {
+    let order = env::var(ORDER).ok()?;
     let mut lines = order.lines();
     let mut next = || lines.next().expect("an order has four lines").to_owned();
     let (step, nth, path, url) = (next(), next(), PathBuf::from(next()), next());
@@ -158,6 +164,13 @@ async fn child_process_that_dies_at_a_step() {
             std::process::abort();
         }
     });
+    Some((path, url, observer))
+}
+
+/// Does nothing, unless another test started this one in a child process.
+#[tokio::test]
+async fn child_process_that_dies_at_a_step() {
+    let Some((path, url, observer)) = order() else { return };
     migrate(&path, &url, &observer).await.expect("it runs until it is aborted");
 }
 

@@ -112,25 +112,33 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn taken_names(&self, names: &[String]) -> Result<HashSet<String>, Error> {
-        let taken = sqlx::query_scalar!(
-            r#"
-            select name as "name!"
-            from unnest($1::text[]) as name
-            where to_regclass(quote_ident(name)) is not null
-                or exists (
-                    select
-                    from pg_type
-                    where typname = name
-                        and (pg_type_is_visible(oid) or typnamespace = to_regnamespace(quote_ident(current_schema())))
-                )
-            "#,
-            names
-        )
-        .fetch_all(self)
-        .await
-        .during("look for existing names")?;
-        Ok(taken.into_iter().collect())
+        self.in_transaction(async |connection| taken_names(connection, names).await).await
     }
+}
+
+/// The same in a transaction.
+pub(super) async fn taken_names(
+    connection: &mut PgConnection,
+    names: &[String],
+) -> Result<HashSet<String>, Error> {
+    let taken = sqlx::query_scalar!(
+        r#"
+        select name as "name!"
+        from unnest($1::text[]) as name
+        where to_regclass(quote_ident(name)) is not null
+            or exists (
+                select
+                from pg_type
+                where typname = name
+                    and (pg_type_is_visible(oid) or typnamespace = to_regnamespace(quote_ident(current_schema())))
+            )
+        "#,
+        names
+    )
+    .fetch_all(on(connection))
+    .await
+    .during("look for existing names")?;
+    Ok(taken.into_iter().collect())
 }
 
 /// Records the group, if it is new, and its `jobs`, in `transaction`.

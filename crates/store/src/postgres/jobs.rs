@@ -225,15 +225,6 @@ impl JobRow {
 /// An unknown name.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// The durability of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// It waits for the disk; all earlier commits are then durable too.
-    Durable,
-    /// It does not wait for the disk. A crash of the server may lose it.
-    Deferred,
-}
-
 impl Database {
     /// All jobs of this database, oldest first; none if there was no migration. One that cannot be read completely
     /// has [problems](Job::problems).
@@ -331,7 +322,8 @@ impl Database {
         .await
     }
 
-    /// Records the status of a job, and at the end its manifest.
+    /// Records the status of a job, and at the end its manifest. The commit waits for the disk, and makes all earlier ones
+    /// durable.
     ///
     /// # Errors
     /// [`Error::TakenOver`] when another process works on it.
@@ -340,13 +332,9 @@ impl Database {
         job: &Job,
         status: JobStatus,
         manifest: Option<&Value>,
-        commit: Commit,
     ) -> Result<(), Error> {
         let manifest = manifest.map(Value::to_string);
         self.in_transaction(async |connection| {
-            if commit == Commit::Deferred {
-                defer_commit(connection).await?;
-            }
             let changed = sqlx::query!(
                 r#"
             update migration_jobs
@@ -366,36 +354,84 @@ impl Database {
         })
         .await
     }
+
+    /// Records that `jobs` are complete, each with its manifest. The commit does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] when another process works on one of them; the others are recorded.
+    pub async fn complete_jobs(&self, jobs: &[(Job, Value)]) -> Result<(), Error> {
+        let ids: Vec<Uuid> = jobs.iter().map(|(job, _)| job.id).collect();
+        let holders: Vec<Uuid> = jobs.iter().map(|(job, _)| job.holder).collect();
+        let manifests: Vec<String> = jobs.iter().map(|(_, manifest)| manifest.to_string()).collect();
+        let completed = self.in_transaction(async |connection| {
+            defer_commit(connection).await?;
+            sqlx::query_scalar!(
+                r#"
+                update migration_jobs jobs
+                set status = $4, manifest = completed.manifest::jsonb, changed_at = $5
+                from unnest($1::uuid[], $2::uuid[], $3::text[]) as completed (id, holder, manifest)
+                where jobs.id = completed.id and jobs.holder = completed.holder
+                returning jobs.id
+                "#,
+                &ids,
+                &holders,
+                &manifests,
+                JobStatus::Complete.as_str(),
+                now(),
+            )
+            .fetch_all(on(connection))
+            .await
+            .during("record the status of the migration")
+        });
+        let completed: HashSet<Uuid> = completed.await?.into_iter().collect();
+        match jobs.iter().find(|(job, _)| !completed.contains(&job.id)) {
+            Some((job, _)) => Err(Error::TakenOver { table: job.table_name.clone() }),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Records a new job.
-pub(super) async fn add(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
-    let definition = job.definition.to_string();
+/// Records new jobs. Each starts later than the one before it, as they are undone in reverse order.
+pub(super) async fn add(connection: &mut PgConnection, jobs: &[&Job]) -> Result<(), Error> {
+    let of_each = |part: fn(&Job) -> String| jobs.iter().map(|job| part(job)).collect::<Vec<_>>();
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
+    let runs: Vec<Uuid> = jobs.iter().map(|job| job.run_id).collect();
+    let collections: Vec<Uuid> = jobs.iter().map(|job| job.origin.collection_id).collect();
+    let holders: Vec<Uuid> = jobs.iter().map(|job| job.holder).collect();
+    let created: Vec<bool> = jobs.iter().map(|job| job.created_table).collect();
     sqlx::query!(
-            r#"
-            insert into migration_jobs (
-                id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status,
-                holder, created_table, started_at, changed_at
-            )
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12, $13, $13)
-            "#,
-            job.id,
-            job.run_id,
-            job.origin.collection_id,
-            job.origin.tenant,
-            job.origin.database,
-            job.origin.collection,
-            job.origin.source,
-            job.table_name,
-            definition,
-            job.status.as_str(),
-            job.holder,
-            job.created_table,
-            now(),
+        r#"
+        insert into migration_jobs (
+            id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status,
+            holder, created_table, started_at, changed_at
         )
-        .execute(on(connection))
-        .await
-        .during("record the migration")?;
+        select id, run_id, collection_id, tenant, database, collection, source, table_name, definition::jsonb, status,
+            holder, created_table, $13::timestamp + (place - 1) * interval '1 microsecond', $13
+        from unnest(
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::uuid[], $12::boolean[]
+        ) with ordinality as jobs (
+            id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status,
+            holder, created_table, place
+        )
+        "#,
+        &ids,
+        &runs,
+        &collections,
+        &of_each(|job| job.origin.tenant.clone()),
+        &of_each(|job| job.origin.database.clone()),
+        &of_each(|job| job.origin.collection.clone()),
+        &of_each(|job| job.origin.source.clone()),
+        &of_each(|job| job.table_name.clone()),
+        &of_each(|job| job.definition.to_string()),
+        &of_each(|job| job.status.as_str().to_owned()),
+        &holders,
+        &created,
+        now(),
+    )
+    .execute(on(connection))
+    .await
+    .during("record the migration")?;
     Ok(())
 }
 

@@ -97,20 +97,29 @@ impl Database {
             return Err(Error::NoTable { table: String::new() });
         };
         let end = Instant::now() + PATIENCE;
-        'attempts: loop {
+        let keys: Vec<String> = others.iter().map(|table| migration_key(table)).collect();
+        loop {
             let AdvisoryLock(mut transaction) = self.lock_table(first).await?;
-            for table in others {
-                if !lock_in(&mut transaction, &migration_key(table)).await? {
-                    // All are released, since the other migration may wait for one of them.
-                    transaction.commit().await.during("end a transaction")?;
-                    if Instant::now() >= end {
-                        return Err(Error::Locked { table: table.clone() });
-                    }
-                    sleep(ATTEMPT_INTERVAL).await;
-                    continue 'attempts;
-                }
+            let refused = sqlx::query_scalar!(
+                r#"
+                select key as "key!"
+                from unnest($1::text[]) as key
+                where not pg_try_advisory_xact_lock(hashtextextended(key, 0))
+                "#,
+                &keys
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during("lock tables")?;
+            let Some(table) = others.iter().find(|table| refused.contains(&migration_key(table))) else {
+                return Ok(AdvisoryLock(transaction));
+            };
+            // All are released, since the other migration may wait for one of them.
+            transaction.commit().await.during("end a transaction")?;
+            if Instant::now() >= end {
+                return Err(Error::Locked { table: table.clone() });
             }
-            return Ok(AdvisoryLock(transaction));
+            sleep(ATTEMPT_INTERVAL).await;
         }
     }
 

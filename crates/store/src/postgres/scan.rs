@@ -64,6 +64,25 @@ impl Database {
             .await
     }
 
+    /// Calls `visit` for each row of `table` that one of `runs` copied, and `visit_other` with the id of each other row and
+    /// the run that copied it.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn scan_all(
+        &self,
+        table: &Table,
+        runs: &[Uuid],
+        mut visit: impl FnMut(MigratedRow<'_>),
+        visit_other: impl FnMut(Uuid, Option<Uuid>),
+    ) -> Result<(), Error> {
+        self.in_transaction(async |connection| {
+            visit_rows(connection, &sql::copy_migrated_out(table, runs), table, &mut visit).await?;
+            visit_ids(connection, &sql::copy_other_ids_out(table, runs), visit_other).await
+        })
+        .await
+    }
+
     /// The rows among `ids` that exist, from any run.
     ///
     /// # Errors
@@ -85,27 +104,29 @@ impl Database {
         .await
     }
 
-    /// Calls `visit` with the ids of all rows of `table` that none of `runs` copied, and the run that did.
+    /// Calls `visit` with the ids of all rows of `table`, which no migration has written to.
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn scan_others(
-        &self,
-        table: &Table,
-        runs: &[Uuid],
-        has_bookkeeping: bool,
-        mut visit: impl FnMut(Uuid, Option<Uuid>),
-    ) -> Result<(), Error> {
-        let statement =
-            if has_bookkeeping { sql::copy_other_ids_out(table, runs) } else { sql::copy_all_ids_out(table) };
-        let visit = |row: CopiedRow<'_>| {
-            let mut fields = row.fields().map(|field| field.and_then(|id| Uuid::from_slice(id).ok()));
-            let id = fields.next()??;
-            visit(id, fields.next().flatten());
-            Some(())
-        };
-        self.in_transaction(async |connection| copy_out(connection, &statement, visit).await).await
+    pub async fn scan_ids(&self, table: &Table, visit: impl FnMut(Uuid, Option<Uuid>)) -> Result<(), Error> {
+        let statement = sql::copy_all_ids_out(table);
+        self.in_transaction(async |connection| visit_ids(connection, &statement, visit).await).await
     }
+}
+
+/// Calls `visit` with the id of each row that `statement` copies out, and with its run if that is a second column.
+async fn visit_ids(
+    connection: &mut PgConnection,
+    statement: &str,
+    mut visit: impl FnMut(Uuid, Option<Uuid>),
+) -> Result<(), Error> {
+    copy_out(connection, statement, |row| {
+        let mut fields = row.fields().map(|field| field.and_then(|id| Uuid::from_slice(id).ok()));
+        let id = fields.next()??;
+        visit(id, fields.next().flatten());
+        Some(())
+    })
+    .await
 }
 
 /// Calls `visit` for each row that `statement` copies out.

@@ -1,5 +1,7 @@
 //! Creates our tables or adopts existing ones, and rejects those that do not match.
 
+use std::collections::HashSet;
+
 use records::Service;
 use sqlx::{PgConnection, migrate::Migrator};
 
@@ -123,10 +125,13 @@ impl Database {
         if let Some(group) = group {
             groups::add_jobs(&mut transaction, group, jobs).await?;
         }
-        for (table, job) in jobs {
-            job.created_table = make_ready(&mut transaction, table).await?;
-            jobs::add(&mut transaction, job).await?;
+        let mut created = create_tables(&mut transaction, jobs.iter().map(|(table, _)| *table)).await?;
+        for (table, job) in &mut *jobs {
+            // Another job into the same table did not create it, and must find it as it needs it.
+            job.created_table = created.remove(&table.name) || make_ready(&mut transaction, table).await?;
         }
+        let jobs: Vec<&Job> = jobs.iter().map(|(_, job)| &**job).collect();
+        jobs::add(&mut transaction, &jobs).await?;
         transaction.commit().await.during("commit the schema")
     }
 
@@ -244,6 +249,30 @@ impl Database {
     }
 }
 
+/// Creates those of `tables` whose names are free, in one message, and returns their names. Tables that several jobs share
+/// are left to [`make_ready`].
+async fn create_tables<'t>(
+    transaction: &mut Transaction,
+    tables: impl Iterator<Item = &'t Table>,
+) -> Result<HashSet<String>, Error> {
+    let own: Vec<&Table> = tables.filter(|table| table.shared.is_none()).collect();
+    let names: Vec<String> = own.iter().map(|table| table.name.clone()).collect();
+    let taken = groups::taken_names(transaction, &names).await?;
+    let mut created = HashSet::new();
+    let mut statements = Vec::new();
+    for table in own.into_iter().filter(|table| !taken.contains(&table.name)) {
+        refuse_own_name(table)?;
+        if created.insert(table.name.clone()) {
+            statements.extend([sql::create_table(table), sql::keep_vectors_in_rows(table)]);
+        }
+    }
+    if !statements.is_empty() {
+        let all = sql::in_one_message(&statements);
+        sqlx::raw_sql(all).execute(&mut **transaction).await.during("create tables")?;
+    }
+    Ok(created)
+}
+
 /// Creates the table or its columns for migrations, where they are missing. Returns whether it created the table.
 async fn make_ready(transaction: &mut Transaction, table: &Table) -> Result<bool, Error> {
     let state = check_table(transaction, table, Access::Write).await?;
@@ -318,14 +347,20 @@ pub(crate) async fn require_table(connection: &mut PgConnection, table: &Table) 
     }
 }
 
+/// Rejects a table with the name of a relation of ours, unless it is that of a service.
+fn refuse_own_name(table: &Table) -> Result<(), Error> {
+    if !is_service(table) && own_tables::is_own_relation(&table.name) {
+        return Err(Error::OwnTable { table: table.name.clone() });
+    }
+    Ok(())
+}
+
 async fn check_table(
     connection: &mut PgConnection,
     table: &Table,
     access: Access,
 ) -> Result<TableState, Error> {
-    if !is_service(table) && own_tables::is_own_relation(&table.name) {
-        return Err(Error::OwnTable { table: table.name.clone() });
-    }
+    refuse_own_name(table)?;
     let relation = sqlx::query!(
         r#"select oid as "oid!", relkind::text as "kind!" from pg_class where oid = to_regclass(quote_ident($1))"#,
         table.name

@@ -52,6 +52,11 @@ fn list(columns: &[&str]) -> String {
     columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")
 }
 
+/// Statements without parameters that are sent together.
+pub(crate) fn in_one_message(statements: &[Sql]) -> Sql {
+    trusted(statements.iter().map(|statement| statement.0.as_str()).collect::<Vec<_>>().join(";\n"))
+}
+
 /// A table for a collection of any dimension.
 pub(crate) fn create_table(table: &Table) -> Sql {
     let mut columns = Vec::new();
