@@ -60,14 +60,55 @@ async fn assert_reads_back(database: &Database, table: &Table, run: Uuid, record
 
 #[tokio::test]
 async fn every_part_of_every_table_reads_back_as_it_was_written() {
-    let (_test_database, database) = prepared().await;
+    let (test_database, database) = prepared().await;
     for service in Service::ALL {
-        let (table, records) = (Table::of(service), awkward(service));
-        let job = begin(&database, &table).await;
-        let written = write(&database, &table, &job, &records).await;
-        assert_eq!((written.counts.written, written.conflicting.len()), (4, 0));
-        assert_reads_back(&database, &table, job.run_id, &records).await;
+        let (table, mut records) = (Table::of(service), awkward(service));
+        // Large rows are copied, small ones inserted.
+        for length in [usize::MAX, 1 << 10] {
+            for text in records.iter_mut().filter_map(|record| record.text.as_mut()) {
+                text.truncate(length);
+            }
+            let job = begin(&database, &table).await;
+            let written = write(&database, &table, &job, &records).await;
+            assert_eq!((written.counts.written, written.conflicting.len()), (4, 0));
+            assert_reads_back(&database, &table, job.run_id, &records).await;
+            test_database.execute(&format!("truncate {}", table.name)).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn few_rows_are_inserted_and_many_are_copied() {
+    let (test_database, database) = prepared().await;
+    test_database
+        .execute(
+            "create table notes (statement text);
+            create function note() returns trigger language plpgsql as $$ begin
+                insert into notes values (split_part(current_query(), ' ', 1)); return null; end $$;
+            create trigger note after insert on queries for each statement execute function note()",
+        )
+        .await;
+    let table = Table::of(Service::Query);
+    // A row has ten fields, so that up to 100 are inserted.
+    for (rows, statement) in [(1, "insert"), (100, "insert"), (101, "copy")] {
+        let job = begin(&database, &table).await;
+        let records: Vec<StoredRecord> = (0..rows)
+            .map(|number| record(Service::Query, &format!("{rows} {number}"), at_angle(number as f32 / 64.0)))
+            .collect();
+        let written = write(&database, &table, &job, &records).await;
+        assert_eq!((written.counts.written, written.conflicting.len()), (rows as u64, 0));
+        assert_reads_back(&database, &table, job.run_id, &records).await;
+        let noted = test_database.texts("select string_agg(statement, ' ') from notes").await;
+        assert_eq!(noted, [statement], "{rows}");
+        test_database.execute("truncate notes").await;
+    }
+    // A large row is copied too.
+    let job = begin(&database, &table).await;
+    let mut long = record(Service::Query, "long", at_angle(0.5));
+    long.text = Some("x".repeat(1 << 18));
+    write(&database, &table, &job, std::slice::from_ref(&long)).await;
+    assert_reads_back(&database, &table, job.run_id, &[long]).await;
+    assert_eq!(test_database.texts("select statement from notes").await, ["copy"]);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(crate) fn write_positioned(buffer: &mut Vec<u8>, row: &[u8], position: i64) 
     write_field(buffer, &position.to_be_bytes());
 }
 
-/// Appends `row` as a row of [`copy_records`](super::sql::service::copy_records).
+/// Appends `row` as a row of [`record_rows`](super::sql::service::record_rows).
 pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     // id, source_id, text, metadata, created_at, embedding
     let fields = 6 + row.columns.len();
@@ -69,7 +69,7 @@ pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     write_embedding(buffer, row.embedding);
 }
 
-/// Appends `row` as a row of [`copy_collection_records`](super::sql::collections::copy_collection_records).
+/// Appends `row` as a row of [`collection_rows`](super::sql::collections::collection_rows).
 pub(crate) fn write_collection_row(buffer: &mut Vec<u8>, row: &CollectionRow<'_>) {
     // id, source_id, text, metadata, uri, created_at, embedding, is_escaped
     let fields = 8 + usize::from(row.collection.is_some()) + row.columns.len();
@@ -178,6 +178,19 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     buffer.resize(start + 4 * embedding.dimension(), 0);
     let components = buffer[start..].as_chunks_mut::<4>().0.iter_mut();
     components.zip(embedding.as_slice()).for_each(|(bytes, component)| *bytes = component.to_be_bytes());
+}
+
+/// Appends the components of an encoded embedding as `array_recv` reads a `real[]`: one dimension, no NULLs, the type, the
+/// length, the first index, then the components as fields.
+pub(crate) fn write_real_array(buffer: &mut Vec<u8>, embedding: &[u8]) {
+    /// The OID of `real`.
+    const REAL: i32 = 700;
+    let components = embedding.get(4..).unwrap_or_default().as_chunks::<4>().0;
+    let length = i32::try_from(components.len()).expect("pgvector ends at 16,000 dimensions");
+    for part in [1, 0, REAL, length, 1] {
+        buffer.extend(part.to_be_bytes());
+    }
+    components.iter().for_each(|component| write_field(buffer, component));
 }
 
 /// The time that a field holds.
@@ -301,6 +314,16 @@ impl RowSplitter {
     pub(crate) fn is_complete(&self) -> bool {
         self.pending == TRAILER
     }
+}
+
+/// The rows in `bytes`, which begin with the [`HEADER`].
+pub(crate) fn encoded_rows(bytes: &[u8]) -> impl Iterator<Item = CopiedRow<'_>> {
+    let mut rest = bytes.get(HEADER.len()..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (row, after) = split_row(rest)?;
+        rest = after;
+        Some(row)
+    })
 }
 
 fn split_row(bytes: &[u8]) -> Option<(CopiedRow<'_>, &[u8])> {

@@ -43,6 +43,7 @@ pub mod schema;
 mod schema_migrations;
 mod search_watch;
 pub mod searches;
+mod send_rows;
 mod server_facts;
 mod servers;
 mod service_indexes;

@@ -1,6 +1,6 @@
 //! Writes a batch of rows into a table in one transaction, together with the progress of its job.
 //!
-//! New rows are written into the table by binary COPY. If one of them exists by then, the batch is repeated with a
+//! New rows are written into the table directly. If one of them exists by then, the batch is repeated with a
 //! staging table, and existing rows are left unchanged. Changed rows always use the staging table.
 
 use std::{
@@ -15,16 +15,18 @@ pub use super::jobs::QuarantinedRecord;
 use super::{
     Database, Table,
     checkout::Transaction,
-    concise_error::concise,
-    copy_format::{
-        HEADER, POSITION_BYTES, TRAILER, content_fields, digest_record, write_positioned, write_record,
-    },
+    copy_format::{HEADER, POSITION_BYTES, content_fields, digest_record, write_positioned, write_record},
     failure::{WRITE_ATTEMPTS, is_conflict},
     jobs::{self, Counts, Job},
     relations::has_positions,
     row_locks::RowLocks,
     scan::{self, RowParts},
-    sql::{self, collections::copy_in_positions},
+    send_rows::send_rows,
+    sql::{
+        self,
+        collections::positioned_rows,
+        encoded_rows::{copied_rows, staged_rows},
+    },
     unnamed::on,
 };
 use crate::{
@@ -34,9 +36,6 @@ use crate::{
         error::{StatementContext as _, is_beyond_half},
     },
 };
-
-/// Bytes per message, so that the driver's buffer stays small.
-const SEND_BYTES: usize = 1 << 18;
 
 /// Rows differ in length: the reserve for the next batch is one over this.
 const ROOM_SHARE: usize = 8;
@@ -334,10 +333,10 @@ impl Database {
             match new_rows {
                 NewRows::Straight => {
                     let copied = match batch.position {
-                        None => copy(&mut transaction, &sql::copy_in(table), &batch.new.bytes).await,
+                        None => send_rows(&mut transaction, &copied_rows(table), &batch.new.bytes).await,
                         Some(first) => {
-                            let (statement, rows) = (copy_in_positions(table), batch.new.positioned(first));
-                            copy(&mut transaction, &statement, &rows).await
+                            let rows = batch.new.positioned(first);
+                            send_rows(&mut transaction, &positioned_rows(table), &rows).await
                         }
                     };
                     // A trigger may leave rows out without an error; the comparison finds which.
@@ -403,15 +402,6 @@ fn is_about_a_row(error: &Error) -> bool {
 
 const COPY_ROWS: &str = "copy rows";
 
-/// Sends `rows`, without the trailer, to the COPY that `statement` opens, and returns how many of them it has written.
-pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> sqlx::Result<u64> {
-    let mut copy = connection.copy_in_raw(statement).await.map_err(concise)?;
-    for piece in rows.chunks(SEND_BYTES).chain([TRAILER]) {
-        copy.send(piece).await.map_err(concise)?;
-    }
-    copy.finish().await.map_err(concise)
-}
-
 /// Writes some rows after a savepoint, to which it rolls back if they are rejected.
 async fn try_part(
     connection: &mut PgConnection,
@@ -442,7 +432,7 @@ async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows)
         .execute(on(connection))
         .await
         .during("create the staging table")?;
-    copy(connection, &sql::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)?;
+    send_rows(connection, &staged_rows(table), &rows.bytes).await.during(COPY_ROWS)?;
     Ok(())
 }
 

@@ -29,12 +29,12 @@ use crate::{
         jobs::now,
         own_tables::is_own_relation,
         row_locks::RowLocks,
+        send_rows::send_rows,
         sql::{
             self,
             collections::{self as statements, ChangedRow, CollectionRow},
         },
         unnamed::on,
-        write::copy,
     },
     row::object_to_json,
 };
@@ -346,8 +346,8 @@ impl Batch<'_> {
                 },
             );
         }
-        let statement = statements::copy_collection_records(self.table);
-        copy(connection, &statement, &rows).await.map_err(failing(OPERATION))
+        let target = statements::collection_rows(self.table);
+        send_rows(connection, &target, &rows).await.map_err(failing(OPERATION))
     }
 }
 

@@ -127,11 +127,11 @@ impl Database {
                         continue;
                     }
                     let restored = described(connection, run, row.id).await?;
+                    forget(connection, run, row.id).await?;
                     // The run may have given it a table only.
                     if restored.is_some_and(|restored| restored.description() != row.description()) {
                         outcome.restored.push(row.name);
                     }
-                    forget(connection, run, row.id).await?;
                 }
                 waiting = left;
                 if waiting.is_empty() {

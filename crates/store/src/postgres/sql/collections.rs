@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{
     Sql,
     condition::{Bind, Binds, MetadataSource, record_condition},
-    list, quoted,
+    encoded_rows::RowTarget,
+    quoted,
     statement::{Statement, statement},
     trusted,
     vector_index::order,
@@ -126,18 +127,18 @@ pub(crate) fn wait_for_writers() -> Sql {
     trusted("set local lock_timeout = 0".to_owned())
 }
 
-/// Opens a binary COPY of new rows into the table.
-pub(crate) fn copy_collection_records(table: &Table) -> String {
+/// New rows of the table.
+pub(crate) fn collection_rows(table: &Table) -> RowTarget<'_> {
     let mut columns = table.content_columns();
     columns.push(ESCAPED);
-    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
+    RowTarget { table: &table.name, columns }
 }
 
-/// Opens a binary COPY of whole rows, and their positions, into the table.
-pub(crate) fn copy_in_positions(table: &Table) -> String {
+/// Whole rows of the table, and their positions.
+pub(crate) fn positioned_rows(table: &Table) -> RowTarget<'_> {
     let mut columns = table.all_columns();
     columns.push(POSITION);
-    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&columns))
+    RowTarget { table: &table.name, columns }
 }
 
 /// The rows `keys` with all but their embeddings, locked until the end of the transaction.

@@ -12,6 +12,7 @@ mod condition;
 pub(crate) mod databases;
 pub(crate) mod distribution;
 pub(crate) mod embedding_health;
+pub(crate) mod encoded_rows;
 pub(crate) mod maintenance;
 pub(crate) mod odd_values;
 mod pattern;
@@ -112,11 +113,6 @@ pub(crate) fn add_bookkeeping_columns(table: &Table) -> Sql {
     trusted(format!("alter table {} {}", quoted(&table.name), columns.join(", ")))
 }
 
-/// Opens a binary COPY of whole rows into the table.
-pub(crate) fn copy_in(table: &Table) -> String {
-    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&table.all_columns()))
-}
-
 /// An empty temporary table with the copied columns, dropped at the end of the transaction.
 pub(crate) fn create_staging(table: &Table) -> Sql {
     trusted(format!(
@@ -127,11 +123,6 @@ with no data",
         list(&table.all_columns()),
         quoted(&table.name)
     ))
-}
-
-/// Opens a binary COPY into the staging table.
-pub(crate) fn copy_into_staging() -> String {
-    format!("copy {STAGING} from stdin with (format binary)")
 }
 
 /// Drops the staging table, so that the same transaction can create another.
@@ -546,7 +537,6 @@ mod tests {
         });
         check(&rows_with_values(wide, &added), &expect_file!["golden/rows_with_values.sql"]);
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
-        check(&AssertSqlSafe(copy_in(outputs)), &expect_file!["golden/copy_in.sql"]);
         check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);
         check(&insert_staged(outputs), &expect_file!["golden/insert_staged.sql"]);
         check(&update_from_staging(outputs), &expect_file!["golden/update_from_staging.sql"]);

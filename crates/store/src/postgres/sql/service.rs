@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     collections::noted_deletion,
     condition::{Bind, Binds, conditions},
+    encoded_rows::RowTarget,
     list, operator, quoted,
     sized_rows::{Rows, kept_columns},
     statement::{Statement, statement},
@@ -63,9 +64,9 @@ fn stored_columns(table: &Table) -> Vec<&str> {
     columns
 }
 
-/// Opens a binary COPY of new rows into the table.
-pub(crate) fn copy_records(table: &Table) -> String {
-    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&stored_columns(table)))
+/// New rows of the table.
+pub(crate) fn record_rows(table: &Table) -> RowTarget<'_> {
+    RowTarget { table: &table.name, columns: stored_columns(table) }
 }
 
 /// Inserts rows whose keys do not exist; returns the inserted keys.
@@ -449,7 +450,7 @@ mod tests {
     fn writing_statements_are_the_golden_ones() {
         let outputs = &Table::of(Service::Judge);
         check(&insert_records(outputs, &[]), &expect_file!["golden/insert_records.sql"]);
-        expect_file!["golden/copy_records.sql"].assert_eq(&format!("{};\n", copy_records(outputs)));
+        expect_file!["golden/copy_records.sql"].assert_eq(&format!("{};\n", record_rows(outputs).copy()));
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
     }

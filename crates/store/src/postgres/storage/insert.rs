@@ -12,8 +12,8 @@ use crate::{
         bounded::fetch,
         copy_format::{HEADER, write_new_row},
         failure::repeated,
+        send_rows::send_rows,
         sql::service::{self as statements, NewRow},
-        write::copy,
     },
     row::object_to_json,
     storage::{Atomicity, Insertion, NewRecord, Record, StorageError},
@@ -103,7 +103,7 @@ impl PostgresStorage {
             write_new_row(&mut bytes, &self.new_row(row));
             stored.insert(row.0);
         }
-        match copy(connection, &statements::copy_records(&self.table), &bytes).await {
+        match send_rows(connection, &statements::record_rows(&self.table), &bytes).await {
             Ok(written) if written == stored.len() as u64 => Ok(Some((stored, kept))),
             Ok(_) => Ok(None),
             Err(error) if is_unique_violation(&error) => Ok(None),

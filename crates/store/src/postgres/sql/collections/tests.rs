@@ -62,10 +62,10 @@ fn statements_are_the_golden_ones() {
         &expect_file!["../golden/add_collection_columns.sql"],
     );
     check(
-        plain(trusted(copy_collection_records(table))),
+        plain(trusted(collection_rows(table).copy())),
         &expect_file!["../golden/copy_collection_records.sql"],
     );
-    check(plain(trusted(copy_in_positions(table))), &expect_file!["../golden/copy_in_positions.sql"]);
+    check(plain(trusted(positioned_rows(table).copy())), &expect_file!["../golden/copy_in_positions.sql"]);
     check(
         Ok(lock_collection_records(table, keys.to_vec())),
         &expect_file!["../golden/lock_collection_records.sql"],
@@ -145,7 +145,7 @@ fn statements_about_a_shared_table_name_the_collection() {
         assert!(sql.0.contains(&format!("\"of\" = ${place}")), "{}", sql.0);
     }
     check(
-        Ok(Statement { sql: trusted(copy_collection_records(table)), binds: Vec::new(), most_bytes: None }),
+        Ok(Statement { sql: trusted(collection_rows(table).copy()), binds: Vec::new(), most_bytes: None }),
         &expect_file!["../golden/copy_records_of_shared_table.sql"],
     );
 }
