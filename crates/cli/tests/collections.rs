@@ -292,6 +292,8 @@ async fn databases_and_tenants_without_collections_are_carried_compared_and_undo
         {"tenant": "default_tenant", "database": "second"}, {"tenant": "default_tenant", "database": "third"}
     ]);
     assert_eq!(json(&undone)["unregistered_databases"], gone);
+    let gone = value!([{"tenant": "default_tenant", "database": "third", "collection": "docs"}]);
+    assert_eq!(json(&undone)["unregistered"], gone);
     drop(server);
 
     let from = served.path().display().to_string();

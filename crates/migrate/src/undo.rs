@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use store::postgres::{
     Access, Database, Table,
-    collections::{RestoredDescriptions, Unregistered},
-    jobs::{Job, JobStatus},
+    collections::{CollectionName, RestoredDescriptions, Unregistered},
+    jobs::{Job, JobStatus, Origin},
     undo::UndoResult,
 };
 use uuid::Uuid;
@@ -39,7 +39,7 @@ pub struct UndoneTable {
     /// Its name.
     pub table: String,
     /// The migrated collection.
-    pub collection: String,
+    pub collection: CollectionName,
     /// What was changed.
     pub undone: UndoResult,
     /// Rows that were edited since the run and were kept.
@@ -101,7 +101,7 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
             // A client may have deleted the collection.
             let undone =
                 database.undo_without_table(&job).await.map_err(Error::store("undo", &job.table_name))?;
-            let (table, collection) = (job.table_name.clone(), job.origin.collection.clone());
+            let (table, collection) = (job.table_name.clone(), name_of(&job));
             Ok(UndoneTable { table, collection, undone, kept: Vec::new() })
         };
         tables.push(lock.hold(undone).await?);
@@ -158,7 +158,13 @@ async fn undo_job(
         EditedRows::Overwrite => Vec::new(),
     };
     let undone = undo.finish(&table, job, &kept).await.map_err(Error::store("undo", &table.name))?;
-    Ok(UndoneTable { table: table.name, collection: job.origin.collection.clone(), undone, kept })
+    Ok(UndoneTable { table: table.name, collection: name_of(job), undone, kept })
+}
+
+/// The collection of a job.
+fn name_of(job: &Job) -> CollectionName {
+    let Origin { tenant, database, collection, .. } = job.origin.clone();
+    CollectionName { tenant, database, name: collection }
 }
 
 /// The runs that can be undone: groups, and runs without a group.

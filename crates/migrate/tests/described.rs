@@ -15,7 +15,10 @@ use store::{
     chroma::Source,
     postgres::{
         Database,
-        collections::{Compared, DescriptionKept, Registered, RestoredDescriptions},
+        collections::{
+            CollectionName, Compared, DEFAULT_DATABASE, DEFAULT_TENANT, DescriptionKept, Registered,
+            RestoredDescriptions,
+        },
     },
 };
 use test_support::TestDatabase;
@@ -81,8 +84,13 @@ fn updated() -> [Registered; 2] {
 }
 
 fn restored(names: &[&str]) -> RestoredDescriptions {
-    let restored = names.iter().map(|name| (*name).to_owned()).collect();
-    RestoredDescriptions { restored, kept: Vec::new() }
+    RestoredDescriptions { restored: names.iter().map(|name| named(name)).collect(), kept: Vec::new() }
+}
+
+/// The collection `name` of the default database.
+fn named(name: &str) -> CollectionName {
+    let (tenant, database) = (DEFAULT_TENANT.to_owned(), DEFAULT_DATABASE.to_owned());
+    CollectionName { tenant, database, name: name.to_owned() }
 }
 
 #[tokio::test]
@@ -339,7 +347,7 @@ async fn undo_keeps_what_clients_have_changed_since() {
         .await;
     let report = undone(&database, second, EditedRows::Keep).await;
     assert!(!report.is_complete());
-    let kept = vec![("renamed".to_owned(), DescriptionKept::Edited)];
+    let kept = vec![(named("renamed"), DescriptionKept::Edited)];
     assert_eq!(report.descriptions, RestoredDescriptions { kept, ..restored(&["notes"]) });
     assert_eq!(seen(&test_database).await[1], before[1]);
 
@@ -351,7 +359,7 @@ async fn undo_keeps_what_clients_have_changed_since() {
         )
         .await;
     let report = undone(&database, second, EditedRows::Overwrite).await;
-    assert_eq!(report.descriptions.kept, [("renamed".to_owned(), DescriptionKept::NameTaken)]);
+    assert_eq!(report.descriptions.kept, [(named("renamed"), DescriptionKept::NameTaken)]);
     test_database.execute("delete from chroma_collections where name = 'docs'").await;
     let report = undone(&database, second, EditedRows::Overwrite).await;
     assert_eq!(report.descriptions, restored(&["renamed"]));

@@ -7,7 +7,7 @@ use migrate::{
     UndoReport, Verification,
 };
 use serde_json::{Map, Value, json};
-use store::postgres::collections::{Compared, Registered};
+use store::postgres::collections::{CollectionName, Compared, Registered};
 use uuid::Uuid;
 
 use super::failure::of_migration;
@@ -224,9 +224,12 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
     match result {
         Ok(report) => {
             let tables = report.tables.iter().map(|table| {
+                let CollectionName { tenant, database, name } = &table.collection;
                 json!({
                     "table": table.table,
-                    "collection": table.collection,
+                    "tenant": tenant,
+                    "database": database,
+                    "collection": name,
                     "removed": table.undone.removed,
                     "restored": table.undone.restored,
                     "rejects_forgotten": table.undone.rejects_forgotten,
@@ -241,14 +244,21 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
             let databases = databases.map(|(tenant, name)| json!({"tenant": tenant, "database": name}));
             let tenants = gone.tenants.iter().map(|tenant| json!({"tenant": tenant, "database": null}));
             let kept = report.descriptions.kept.iter();
-            let kept = kept.map(|(name, reason)| json!({"collection": name, "reason": reason.as_str()}));
+            let kept = kept.map(|(kept, reason)| {
+                let CollectionName { tenant, database, name } = kept;
+                json!({"tenant": tenant, "database": database, "collection": name, "reason": reason.as_str()})
+            });
+            let named = |names: &[CollectionName]| -> Vec<Value> {
+                let name = |CollectionName { tenant, database, name }: &CollectionName| json!({"tenant": tenant, "database": database, "collection": name});
+                names.iter().map(name).collect()
+            };
             json!({
                 "run_id": run.to_string(),
                 "status": if report.is_complete() { "undone" } else { "conflicts" },
                 "tables": tables.collect::<Vec<_>>(),
-                "unregistered": report.unregistered.collections,
+                "unregistered": named(&report.unregistered.collections),
                 "unregistered_databases": databases.chain(tenants).collect::<Vec<_>>(),
-                "descriptions": {"restored": report.descriptions.restored, "kept": kept.collect::<Vec<_>>()},
+                "descriptions": {"restored": named(&report.descriptions.restored), "kept": kept.collect::<Vec<_>>()},
             })
         }
         Err(failure) => json!({

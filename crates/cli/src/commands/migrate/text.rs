@@ -486,8 +486,9 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
         let undone = &table.undone;
         let dropped = if undone.table_dropped { ", and the table dropped" } else { "" };
         lines.push(format!(
-            "table {}: {} removed, {} restored, {} deleted{dropped}",
+            "table {}, collection {}: {} removed, {} restored, {} deleted{dropped}",
             visible(&table.table),
+            visible(&table.collection.to_string()),
             counted(undone.removed, "row"),
             counted(undone.restored, "row"),
             counted(undone.rejects_forgotten, "rejected record"),
@@ -523,7 +524,7 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
             DescriptionKept::Edited => "a Chroma client has changed its description, which was kept; --overwrite restores it",
             DescriptionKept::NameTaken => "another collection has its former name, or its former database was deleted; rename that one, then undo again",
         };
-        (name, reason.to_owned())
+        (name.to_string(), reason.to_owned())
     });
     list_ids(&mut lines, "collection", kept.collect());
     let state = if report.is_complete() { "is undone" } else { "is not undone: these remain" };

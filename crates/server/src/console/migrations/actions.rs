@@ -163,8 +163,12 @@ fn compared(report: &Report) -> String {
 fn undone(report: &UndoReport) -> String {
     let of_tables = report.tables.iter().map(|table| {
         let undone = &table.undone;
-        let mut said =
-            format!("`{}`: {} rows removed, {} restored", table.table, undone.removed, undone.restored);
+        let of = match table.collection.to_string() {
+            same if same == table.table => String::new(),
+            name => format!(", collection `{name}`"),
+        };
+        let (removed, restored) = (undone.removed, undone.restored);
+        let mut said = format!("`{}`{of}: {removed} rows removed, {restored} restored", table.table);
         if undone.table_dropped {
             said += ", table dropped";
         }
@@ -180,14 +184,20 @@ fn undone(report: &UndoReport) -> String {
     let mut all: Vec<String> = of_tables.collect();
     let gone = &report.unregistered;
     let databases = gone.databases.iter().map(|(tenant, name)| format!("{tenant}/{name}"));
-    let names: Vec<String> =
-        gone.collections.iter().cloned().chain(databases).chain(gone.tenants.iter().cloned()).collect();
+    let names: Vec<String> = gone
+        .collections
+        .iter()
+        .map(ToString::to_string)
+        .chain(databases)
+        .chain(gone.tenants.iter().cloned())
+        .collect();
     if !names.is_empty() {
         all.push(format!("no longer served: {}", names.join(", ")));
     }
     let descriptions = &report.descriptions;
     if !descriptions.restored.is_empty() {
-        all.push(format!("name, metadata and configuration restored: {}", descriptions.restored.join(", ")));
+        let restored: Vec<String> = descriptions.restored.iter().map(ToString::to_string).collect();
+        all.push(format!("name, metadata and configuration restored: {}", restored.join(", ")));
     }
     if !descriptions.kept.is_empty() {
         let kept = descriptions.kept.iter().map(|(name, reason)| format!("{name} ({})", reason.as_str()));

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    DEFAULT_TENANT,
+    CollectionName, DEFAULT_TENANT,
     changes::{Changes, add_databases, add_tenants},
     deletions::{
         COLLECTIONS as DELETED_COLLECTIONS, deleted_collections, deleted_databases, forget, forget_databases,
@@ -36,8 +36,8 @@ const BAD_NAME: Registered =
 /// What Chroma clients saw and no longer see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unregistered {
-    /// Names of collections without records.
-    pub collections: Vec<String>,
+    /// Collections without records.
+    pub collections: Vec<CollectionName>,
     /// Databases without collections: the tenant and the name of each.
     pub databases: Vec<(String, String)>,
     /// Tenants without databases.
@@ -312,8 +312,14 @@ impl Database {
     /// When a statement fails.
     pub async fn unregister_runs(&self, runs: &[Uuid]) -> Result<Unregistered, Error> {
         self.in_transaction(async |connection| {
-            let collections = sqlx::query_scalar!(
-                "delete from chroma_collections where migration_run = any($1) and table_name is null returning name",
+            let collections = sqlx::query_as!(
+                CollectionName,
+                r#"
+                delete from chroma_collections c
+                using chroma_databases d
+                where d.id = c.database_id and c.migration_run = any($1) and c.table_name is null
+                returning d.tenant, d.name as database, c.name
+                "#,
                 runs
             )
             .fetch_all(on(connection))

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::migrated::service_tables;
+use super::{CollectionName, migrated::service_tables};
 use crate::{
     Error,
     postgres::{
@@ -172,6 +172,11 @@ fn digest(texts: [&str; 4], optional: [Option<&str>; 2]) -> Vec<u8> {
 }
 
 impl Row {
+    pub(super) fn into_name(self) -> CollectionName {
+        let Self { tenant, database, name, .. } = self;
+        CollectionName { tenant, database, name }
+    }
+
     /// The parts in which the source differs.
     pub(super) fn differences(&self, source: &Registration) -> Vec<&'static str> {
         let json = |text: &Option<String>| {

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
+    CollectionName,
     changes::{exchanging, take_names},
     registration::{ChangedHere, Row},
 };
@@ -20,10 +21,10 @@ const OPERATION: &str = "restore the descriptions of collections";
 /// The descriptions of collections that an undone run had replaced: names, metadata and configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoredDescriptions {
-    /// The names of the collections whose description is as before.
-    pub restored: Vec<String>,
-    /// The names of those that were left as they are, and why.
-    pub kept: Vec<(String, DescriptionKept)>,
+    /// The collections whose description is as before, by their names until then.
+    pub restored: Vec<CollectionName>,
+    /// Those that were left as they are, and why.
+    pub kept: Vec<(CollectionName, DescriptionKept)>,
 }
 
 /// Why a description was not restored.
@@ -114,7 +115,7 @@ impl Database {
                 match described(connection, run, id).await? {
                     None => forget(connection, run, id).await?,
                     Some(row) if changed == ChangedHere::Keep && !row.is_as_registered(&[]) => {
-                        outcome.kept.push((row.name, DescriptionKept::Edited));
+                        outcome.kept.push((row.into_name(), DescriptionKept::Edited));
                     }
                     Some(row) => waiting.push(row),
                 }
@@ -130,7 +131,7 @@ impl Database {
                     forget(connection, run, row.id).await?;
                     // The run may have given it a table only.
                     if restored.is_some_and(|restored| restored.description() != row.description()) {
-                        outcome.restored.push(row.name);
+                        outcome.restored.push(row.into_name());
                     }
                 }
                 waiting = left;
@@ -146,7 +147,7 @@ impl Database {
                     take_names(connection, &exchanging).await.during(OPERATION)?;
                 }
             }
-            let kept = waiting.into_iter().map(|row| (row.name, DescriptionKept::NameTaken));
+            let kept = waiting.into_iter().map(|row| (row.into_name(), DescriptionKept::NameTaken));
             outcome.kept.extend(kept);
             Ok(outcome)
         })
