@@ -74,6 +74,7 @@ pub(crate) async fn carry_out(
             embed: options.embed.clone(),
             rejected: options.rejected_records,
             deleted,
+            is_served: prepared.is_served,
         };
         let copied = copy(database, &job, plan, copy_options, observer).await?;
         same_source(copied.classifier.tally.rejects.len() - copied.written.refused.len())?;

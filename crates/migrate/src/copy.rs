@@ -44,6 +44,8 @@ pub(crate) struct CopyOptions {
     pub(crate) rejected: RejectedRecords,
     /// Rows to delete because their records are gone, and their digests.
     pub(crate) deleted: Vec<(Uuid, RowDigest)>,
+    /// Whether Chroma clients see the collection.
+    pub(crate) is_served: bool,
 }
 
 /// The outcome of a copy.
@@ -86,6 +88,7 @@ pub(crate) async fn copy(
             job,
             rejected: options.rejected,
             first,
+            is_served: options.is_served,
         };
         tasks.spawn(write_batches(writer, receiver, observer.clone()));
     }
@@ -252,11 +255,14 @@ struct Writer {
     rejected: RejectedRecords,
     /// The position of the first new row; `None` if rows have none, or the table numbers them.
     first: Option<i64>,
+    /// Whether Chroma clients see the collection.
+    is_served: bool,
 }
 
 impl Writer {
     async fn write(&self, mut batch: Batch, observer: &Observer) -> Result<Written, store::Error> {
-        let Self { database, table, job, rejected, first } = self;
+        let Self { database, table, job, rejected, first, is_served } = self;
+        batch.was_served = *is_served;
         batch.position = first.zip(batch.position).map(|(first, place)| first + place);
         let mut refused = Vec::new();
         let pending = match database.write(table, job, &batch).await {

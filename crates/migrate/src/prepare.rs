@@ -47,6 +47,8 @@ pub(crate) struct Prepared {
     registration: Registration,
     /// Whether the table existed before.
     pub(crate) has_table: bool,
+    /// Whether Chroma clients see the collection since the run has begun.
+    pub(crate) is_served: bool,
 }
 
 /// How much work is done for a collection in addition to the copy.
@@ -256,6 +258,7 @@ pub(crate) async fn decide(
     Ok(Prepared {
         registration: registration(plan.source.collection(), &table),
         has_table: state != TableState::Absent,
+        is_served: false,
         plan,
         table,
         job,

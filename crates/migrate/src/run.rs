@@ -14,7 +14,7 @@ use crate::{
     prepare::{begin, prepare},
     report::{CollectionReport, Phases, Report, Stopped},
     resume::Origins,
-    served::{Registrations, registration},
+    served::{Registrations, is_served, registration},
     verify::VerifyTask,
 };
 
@@ -93,7 +93,8 @@ pub async fn migrate(
         if server.pgvector.is_none() {
             server = database.describe().await?;
         }
-        for (mut lock, prepared) in prepared {
+        for (position, (mut lock, mut prepared)) in positions.into_iter().zip(prepared) {
+            prepared.is_served = is_served(&registered, position);
             let carried_out = Box::pin(carry_out(database, prepared, &server, &options, observer));
             collections.push(lock.hold(carried_out).await?.report);
         }

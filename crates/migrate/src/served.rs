@@ -52,6 +52,11 @@ pub(crate) fn changed_here(edited_rows: EditedRows) -> ChangedHere {
     }
 }
 
+/// Whether clients see the collection of the report `number`, of what was `registered`.
+pub(crate) fn is_served(registered: &[(usize, Registered)], number: usize) -> bool {
+    registered.iter().any(|(place, registered)| *place == number && registered.is_served())
+}
+
 /// Registers collections, each for the report with its number.
 #[derive(Default)]
 pub(crate) struct Registrations {

@@ -33,7 +33,7 @@ use crate::{
     report::{CollectionReport, DatabaseReport, DatabaseState, GoneCollection, Outcome, Report, Stopped},
     resume::{EarlierJobs, Origins},
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
-    served::{Registrations, changed_here, registration},
+    served::{Registrations, changed_here, is_served, registration},
 };
 
 /// Collections whose tables are locked and created together. Each takes several of PostgreSQL's locks, of which a
@@ -412,6 +412,9 @@ impl Run<'_> {
             }
         }
         let registered = registrations.register(self.database, self.group.id, self.options).await?;
+        for (position, one) in &mut prepared {
+            one.is_served = is_served(&registered, *position);
+        }
         let this = &*self;
         let carried_out = stream::iter(prepared).map(|(position, one)| async move {
             let (origin, table) = (one.job.origin.clone(), one.table.name.clone());

@@ -439,14 +439,26 @@ async fn database_that_clients_deleted_is_not_restored_by_the_next_migration() {
     assert_eq!(states(&migrate(&database, &directory, EditedRows::Keep).await), created);
 }
 
-/// On the first batch, deletes `docs`, which waits for the commit.
-fn deleting_docs(database: &TestDatabase) -> Observer {
+/// What a client does while a collection is copied.
+#[derive(Clone, Copy, Debug)]
+enum Deletion {
+    Docs,
+    Reset,
+}
+
+/// On the first batch, a client deletes, which waits for the commit.
+fn deleting(database: &TestDatabase, what: Deletion) -> Observer {
     let (url, deletion) = (database.url(), Mutex::new(None));
     let delete = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let deleted = async {
             let database = Database::connect(&url).await.expect("the database answers");
-            database.delete_collection("default_tenant", "default_database", "docs").await
+            match what {
+                Deletion::Docs => {
+                    database.delete_collection("default_tenant", "default_database", "docs").await
+                }
+                Deletion::Reset => database.reset_collections().await,
+            }
         };
         runtime.block_on(deleted).expect("it is deleted");
     };
@@ -494,7 +506,7 @@ async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
             }
         };
         let options = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
-        let observer = deleting_docs(&test_database);
+        let observer = deleting(&test_database, Deletion::Docs);
         let report = migrate_collections(&database, open(), &options, &observer).await.expect("the run ends");
         let failure = report.collections[0].failure.as_deref().expect("it was deleted");
         let Error::Store { source, .. } = failure else { panic!("{failure}") };
@@ -505,5 +517,36 @@ async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
         assert_eq!(again.collections[0].registered, Some(Registered::Deleted));
         assert_eq!(again.collections[1].outcome(), Outcome::Verified);
         assert_eq!(rows(&test_database).await, 1, "{target:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_while_a_collection_is_copied_leaves_no_rows() {
+    for target in [Target::OwnTables, Target::Shared { table: "chunks".to_owned(), column: "of".to_owned() }]
+    {
+        let (test_database, database) = prepared().await;
+        let directory = directory();
+        directory.put("notes", &entries(3..4, 3));
+        let open = || {
+            let source = whole(Source::open(directory.path()).expect("the directory opens"));
+            WholeSource {
+                placement: Placement { target: target.clone(), ..source.placement.clone() },
+                ..source
+            }
+        };
+        let options = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
+        let observer = deleting(&test_database, Deletion::Reset);
+        let report = migrate_collections(&database, open(), &options, &observer).await.expect("the run ends");
+        for collection in &report.collections[..2] {
+            let Some(Error::Store { source, .. }) = collection.failure.as_deref() else {
+                panic!("{collection:?}")
+            };
+            assert!(matches!(**source, store::Error::DeletedMeanwhile { .. }), "{source}");
+        }
+        assert_eq!(rows(&test_database).await, 0, "{target:?}");
+        let again = migrate_collections(&database, open(), &options, &silent()).await.expect("the run ends");
+        assert_eq!((again.run_id, again.outcome()), (report.run_id, Outcome::Verified), "{again:?}");
+        let records: u64 = again.collections.iter().map(CollectionReport::source_records).sum();
+        assert_eq!(u64::try_from(rows(&test_database).await), Ok(records), "{target:?}");
     }
 }

@@ -143,6 +143,8 @@ pub struct Batch {
     pub deleted: Vec<(Uuid, RowDigest)>,
     /// Records for the quarantine.
     pub quarantined: Vec<QuarantinedRecord>,
+    /// Whether Chroma clients have seen the collection. If they have deleted it since, its rows are not written.
+    pub was_served: bool,
 }
 
 impl Batch {
@@ -157,6 +159,7 @@ impl Batch {
             changed_from: kept.map(|(_, digest)| *digest).collect(),
             deleted: self.deleted.clone(),
             quarantined: self.quarantined.clone(),
+            was_served: self.was_served,
         }
     }
 
@@ -325,7 +328,7 @@ impl Database {
             .await
             .during("set options of the copy")?;
         let has_rows = !batch.new.is_empty() || !batch.changed.is_empty();
-        if has_rows && is_deleted(&mut transaction, job.origin.collection_id).await? {
+        if has_rows && is_deleted(&mut transaction, job.origin.collection_id, batch.was_served).await? {
             return Err(Error::DeletedMeanwhile { table: table.name.clone() });
         }
         let mut written = Written::default();

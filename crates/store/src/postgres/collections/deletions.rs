@@ -74,9 +74,13 @@ impl Database {
     }
 }
 
-/// Whether a client has deleted the collection `id` here. If not, none can do so until the end of the transaction, so that its
-/// deletion finds all rows.
-pub(crate) async fn is_deleted(connection: &mut PgConnection, id: Uuid) -> Result<bool, Error> {
+/// Whether a client has deleted the collection `id` here, which was registered if it `was_served`: a reset leaves no note of what
+/// it has deleted. If not, none can do so until the end of the transaction, so that its deletion finds all rows.
+pub(crate) async fn is_deleted(
+    connection: &mut PgConnection,
+    id: Uuid,
+    was_served: bool,
+) -> Result<bool, Error> {
     const OPERATION: &str = "look for deleted collections";
     // Without these privileges, the collection is not registered.
     let may_lock = sqlx::query_scalar!(
@@ -95,6 +99,9 @@ pub(crate) async fn is_deleted(connection: &mut PgConnection, id: Uuid) -> Resul
     let registered = sqlx::query_scalar!("select id from chroma_collections where id = $1 for key share", id);
     if registered.fetch_optional(on(connection)).await.during(OPERATION)?.is_some() {
         return Ok(false);
+    }
+    if was_served {
+        return Ok(true);
     }
     // A statement of its own, which sees what the first one may have waited for.
     Ok(!deleted_collections(connection, &[id]).await.during(OPERATION)?.is_empty())

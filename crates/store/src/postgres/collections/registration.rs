@@ -100,6 +100,11 @@ impl Registered {
         matches!(self, Self::Created | Self::Updated(_))
     }
 
+    /// Whether clients see it.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Unchanged | Self::Created | Self::Updated(_) | Self::Edited(_))
+    }
+
     /// Whether it conflicts with what clients have done here.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Edited(_) | Self::Deleted | Self::NameTaken)
