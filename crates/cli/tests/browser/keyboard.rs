@@ -23,6 +23,7 @@ fn tab_to(tab: &Tab, selector: &str) {
 #[tokio::test]
 async fn lists_are_searched_and_opened_by_keys() {
     on_site(|site| {
+        let _records = site.unchanged();
         let tab = site.tab(PageScripts::Run, "/console/queries");
         tab.press(TAB);
         assert_eq!(tab.value("document.activeElement.textContent"), "Skip to content");

@@ -11,6 +11,7 @@ const MODEL: &str = "gpt-patient-1";
 #[tokio::test]
 async fn run_is_started_watched_cancelled_and_resumed() {
     on_site(|site| {
+        let _records = site.unchanged();
         let tab = site.tab(PageScripts::Run, "/console/runs");
         tab.click("New run");
         tab.wait_until("location.pathname === '/console/runs/new'");

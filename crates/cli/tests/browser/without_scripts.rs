@@ -51,6 +51,7 @@ async fn records_are_found_added_and_deleted_without_scripts() {
 #[tokio::test]
 async fn run_is_started_and_two_models_are_compared_without_scripts() {
     on_site(|site| {
+        let _records = site.unchanged();
         let tab = site.tab(PageScripts::Blocked, "/console/runs/new");
         let patient = "gpt-patient-2";
         tab.fill("models that answer", &format!("gpt-4o\n{patient}"));
