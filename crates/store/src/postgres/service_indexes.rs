@@ -44,19 +44,29 @@ impl Database {
             return Ok(());
         }
         let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;
+        // Those of empty tables are built on one connection: opening it takes longer.
+        let mut lots = vec![Vec::new()];
         for (index, state) in self.unfinished(indexes()).await? {
             let has_rows: bool =
                 sqlx::query_scalar(sql::has_rows(&index.table)).fetch_one(self).await.during(OPERATION)?;
-            let build = if has_rows { Build::Concurrently } else { Build::Alone };
-            let statements = |is_left: bool| {
-                let drop = is_left.then(|| sql::drop_index(&index.name, Build::Concurrently));
-                // For the expressions of the indexes.
-                let rest = [create_index(&index, build), sql::analyze(&index.table)];
-                drop.into_iter().chain(rest).collect::<Vec<_>>()
+            match has_rows {
+                true => lots.push(vec![(index, state, Build::Concurrently)]),
+                false => lots[0].push((index, state, Build::Alone)),
+            }
+        }
+        for lot in lots.into_iter().filter(|lot| !lot.is_empty()) {
+            let statements = |are_left: bool| {
+                let of_each = |(index, state, build): &(ServiceIndex, IndexState, Build)| {
+                    let is_left = are_left || *state == IndexState::Invalid;
+                    let drop = is_left.then(|| sql::drop_index(&index.name, Build::Concurrently));
+                    // For the expressions of the indexes.
+                    let rest = [create_index(index, *build), sql::analyze(&index.table)];
+                    drop.into_iter().chain(rest).collect::<Vec<_>>()
+                };
+                lot.iter().flat_map(of_each).collect::<Vec<_>>()
             };
-            let built = self.run_alone(OPERATION, statements(state == IndexState::Invalid)).await;
-            let table = Table::of(service);
-            self.or_without_workers(&table, built, async || {
+            let built = self.run_alone(OPERATION, statements(false)).await;
+            self.or_without_workers(&Table::of(service), built, async || {
                 let mut again = vec![sql::set_build_workers(Build::Concurrently, 0)];
                 again.extend(statements(true));
                 self.run_alone(OPERATION, again).await
