@@ -6,13 +6,15 @@ use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 use uuid::Uuid;
 
-use crate::{database::TestDatabase, run_mode::not_permitted};
+use crate::{cutting_proxy::CuttingProxy, database::TestDatabase, run_mode::not_permitted};
 
 /// The URL of the coordinator, with a role that may create databases and extensions there and on the workers.
 const VARIABLE: &str = "PANOPTICON_TEST_CITUS_URL";
 
-/// A cluster has few replication slots, of which a distribution uses several.
+/// A cluster has few replication slots, of which a distribution uses several, whose names are the same in all databases.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// The same between processes, while the connection lasts.
+const ONE_PROCESS: &str = "select pg_advisory_lock(hashtextextended('panopticon tests', 0))";
 
 /// An empty database on a coordinator and its workers, with the extensions. Tests remove it at their end; that of a failed
 /// test stays.
@@ -20,18 +22,37 @@ pub struct CitusDatabase {
     name: String,
     /// The coordinator, then the workers.
     servers: Vec<Url>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: (PgConnection, MutexGuard<'static, ()>),
 }
 
 impl CitusDatabase {
     /// Creates one; `None` if the environment names no cluster, and then says so.
     pub async fn create() -> Option<Self> {
+        Self::create_with(|_| None).await
+    }
+
+    /// The same where the cluster reaches one of its workers through the proxy. The worker is on this machine.
+    pub async fn create_behind_a_proxy() -> Option<(Self, CuttingProxy)> {
+        let mut proxy = None;
+        let database = Self::create_with(|worker| {
+            let started = proxy.is_none().then(|| CuttingProxy::start(worker.as_str()))?;
+            let port = Url::parse(started.url()).expect("it is a URL").port();
+            proxy = Some(started);
+            port
+        });
+        Some((database.await?, proxy.expect("the cluster has a worker")))
+    }
+
+    /// The same where each worker has the port that `port_of` returns, or its own.
+    async fn create_with(mut port_of: impl FnMut(&Url) -> Option<u16>) -> Option<Self> {
         let Ok(url) = std::env::var(VARIABLE) else {
             not_permitted(&format!("no registry has Citus: set {VARIABLE} to the URL of a coordinator"));
             return None;
         };
         let turn = ONE_AT_A_TIME.lock().await;
         let coordinator = Url::parse(&url).expect("the URL of the coordinator is one");
+        let mut lock = connection(&coordinator).await;
+        sqlx::raw_sql(ONE_PROCESS).execute(&mut lock).await.expect("the cluster is locked");
         let workers: Vec<(String, i32)> =
             sqlx::query_as("select node_name::text, node_port::int from citus_get_active_worker_nodes()")
                 .fetch_all(&mut connection(&coordinator).await)
@@ -47,7 +68,7 @@ impl CitusDatabase {
         let mut servers = vec![coordinator.clone()];
         servers.extend(workers.iter().map(|(host, port)| at(host, *port)));
         let name = format!("test_{}", Uuid::new_v4().simple());
-        let database = Self { name, servers, _turn: turn };
+        let database = Self { name, servers, _turn: (lock, turn) };
         for server in &database.servers {
             execute(server, &format!("create database {}", database.name)).await;
             let own = database.own(server);
@@ -58,7 +79,8 @@ impl CitusDatabase {
         let host = coordinator.host_str().expect("the coordinator has a host");
         let port = coordinator.port().unwrap_or(5432);
         execute(&own, &format!("select citus_set_coordinator_host('{host}', {port})")).await;
-        for (host, port) in workers {
+        for (worker, (host, port)) in database.servers[1..].iter().zip(workers) {
+            let port = port_of(worker).map_or(port, i32::from);
             execute(&own, &format!("select citus_add_node('{host}', {port})")).await;
         }
         Some(database)

@@ -5,7 +5,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread::{self, JoinHandle},
@@ -52,6 +52,8 @@ pub struct ProxyCounters {
 struct Line {
     upstream: u16,
     is_stalled: watch::Sender<bool>,
+    /// Whether new connections are closed at once.
+    is_refusing: AtomicBool,
     /// When to cut next. Set by the test's thread, updated by the proxy's.
     next_cut: Mutex<Option<NextCut>>,
     connections: AtomicU64,
@@ -86,6 +88,7 @@ impl CuttingProxy {
         let line = Arc::new(Line {
             upstream: server.port().expect("a server of this machine has a port"),
             is_stalled: watch::Sender::new(false),
+            is_refusing: AtomicBool::new(false),
             next_cut: Mutex::new(None),
             connections: AtomicU64::new(0),
             resets: AtomicU64::new(0),
@@ -123,6 +126,17 @@ impl CuttingProxy {
         let orders = self.orders.as_ref().expect("the proxy runs as long as the value");
         orders.send(reply).expect("the proxy runs");
         answer.recv().expect("the proxy answers")
+    }
+
+    /// Resets all connections, and closes new ones until [`Self::accept`], as if the server had ended.
+    pub fn refuse(&self) {
+        self.line.is_refusing.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Forwards new connections again.
+    pub fn accept(&self) {
+        self.line.is_refusing.store(false, Ordering::SeqCst);
     }
 
     /// Resets the connection that sends the `count`th byte from now on to the server. All `count` bytes reach the server,
@@ -200,6 +214,9 @@ async fn accept(
 
 /// One connection, until either end closes it or it is cut.
 async fn serve(mut client: TcpStream, line: Arc<Line>, mut cut: watch::Receiver<()>) {
+    if line.is_refusing.load(Ordering::SeqCst) {
+        return;
+    }
     // Without a server the client sees its connection close at once.
     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, line.upstream)).await else { return };
     let (from_client, to_client) = client.split();

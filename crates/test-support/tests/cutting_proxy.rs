@@ -108,3 +108,27 @@ async fn stalled_proxy_forwards_nothing_until_it_resumes() {
     proxy.resume();
     asked.await.expect("the task ends").expect("the answer arrives");
 }
+
+#[tokio::test]
+async fn refusing_proxy_lets_no_connection_in_until_it_accepts() {
+    let database = TestDatabase::create().await;
+    let proxy = CuttingProxy::start(&database.url());
+    let mut connection = PgConnection::connect(proxy.url()).await.expect("the proxy forwards");
+    proxy.refuse();
+    connection.execute("select 1").await.expect_err("the connection is reset");
+    PgConnection::connect(proxy.url()).await.expect_err("no new one is made");
+    proxy.accept();
+    let mut again = PgConnection::connect(proxy.url()).await.expect("new connections pass");
+    again.execute("select 1").await.expect("and work");
+}
+
+#[tokio::test]
+async fn recording_proxy_notes_the_statements_of_all_connections() {
+    let database = TestDatabase::create().await;
+    let proxy = CuttingProxy::recording(&database.url());
+    let mut connection = PgConnection::connect(proxy.url()).await.expect("the proxy forwards");
+    connection.execute("begin; select 1; commit").await.expect("the statements run");
+    sqlx::query("select $1::int").bind(7).execute(&mut connection).await.expect("the statement runs");
+    assert_eq!(proxy.take_statements(), ["begin; select 1; commit", "select $1::int"]);
+    assert_eq!(proxy.take_statements(), [""; 0]);
+}

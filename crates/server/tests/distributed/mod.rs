@@ -1,6 +1,7 @@
 //! Every route gives the same answers whether its tables are distributed or not.
 
 mod chroma_calls;
+mod lost_worker;
 mod service_calls;
 
 use std::collections::BTreeSet;

@@ -31,6 +31,7 @@ use super::{
     failure::{Failing, is_beyond_a_limit, repeated},
     lsn::{self, reading_after},
     schema,
+    shard_statistics::shard_statistics,
     sql::{
         service as statements,
         statement::Statement,
@@ -197,6 +198,11 @@ impl Storage for PostgresStorage {
         let mut transaction = transaction.map_err(|error| self.failing.of(OPERATION, error))?;
         let checked = schema::require_table(&mut transaction, &self.table).await;
         checked.map_err(|error| self.failing.of(OPERATION, error))?;
+        if self.database.has_citus() {
+            // Each shard answers.
+            let shards = shard_statistics(&mut transaction, &self.table.name).await;
+            shards.map_err(self.failing.to(OPERATION))?;
+        }
         self.commit(transaction).await
     }
 
