@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Answers that differ between processes, of which the status is compared.
-const OF_THE_PROCESS: [&str; 4] = ["/metrics", "/ready", "/api/v2", "/api/v2/heartbeat"];
+const OF_THE_PROCESS: [&str; 3] = ["/metrics", "/api/v2", "/api/v2/heartbeat"];
 
 /// Routes that refuse every request here: what they need is not there.
 const REFUSED: [&str; 3] =

@@ -1,5 +1,6 @@
 //! Calls of the services' routes.
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::Client;
@@ -44,9 +45,12 @@ const KINDS: [Kind; 3] = [
 ];
 
 pub(super) async fn send(client: &mut Client<'_>) {
-    for path in ["/health", "/ready", "/metrics", "/openapi.json", "/docs"] {
+    for path in ["/health", "/metrics", "/openapi.json", "/docs"] {
         client.get(path).await;
     }
+    // A check may take long on a machine under load.
+    client.served.wait_for("/ready", StatusCode::OK).await;
+    client.calls.push(("GET".to_owned(), "/ready".to_owned()));
     for kind in &KINDS {
         store_and_read(client, kind).await;
         search(client, kind).await;
