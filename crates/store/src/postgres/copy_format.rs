@@ -185,6 +185,7 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
 pub(crate) fn write_real_array(buffer: &mut Vec<u8>, embedding: &[u8]) {
     /// The OID of `real`.
     const REAL: i32 = 700;
+    // An embedding has at least its dimension; without components, the server refuses it.
     let components = embedding.get(4..).unwrap_or_default().as_chunks::<4>().0;
     let length = i32::try_from(components.len()).expect("pgvector ends at 16,000 dimensions");
     for part in [1, 0, REAL, length, 1] {
@@ -318,6 +319,7 @@ impl RowSplitter {
 
 /// The rows in `bytes`, which begin with the [`HEADER`].
 pub(crate) fn encoded_rows(bytes: &[u8]) -> impl Iterator<Item = CopiedRow<'_>> {
+    // Without a header there are no rows.
     let mut rest = bytes.get(HEADER.len()..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (row, after) = split_row(rest)?;
