@@ -54,6 +54,7 @@ fn first(bytes: &[u8], has_type: bool) -> Option<(Message<'_>, usize)> {
 fn until_nul(bytes: &[u8]) -> (String, &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    // A text without its terminator is the last thing in a message.
     (text, bytes.get(end + 1..).unwrap_or_default())
 }
 

@@ -185,7 +185,8 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
 pub(crate) fn write_real_array(buffer: &mut Vec<u8>, embedding: &[u8]) {
     /// The OID of `real`.
     const REAL: i32 = 700;
-    // An embedding has at least its dimension; without components, the server refuses it.
+    // Nothing is lost: `write_embedding` has written four bytes before the components, and an array without components does
+    // not fit the column, so the server would refuse the row.
     let components = embedding.get(4..).unwrap_or_default().as_chunks::<4>().0;
     let length = i32::try_from(components.len()).expect("pgvector ends at 16,000 dimensions");
     for part in [1, 0, REAL, length, 1] {
@@ -319,7 +320,7 @@ impl RowSplitter {
 
 /// The rows in `bytes`, which begin with the [`HEADER`].
 pub(crate) fn encoded_rows(bytes: &[u8]) -> impl Iterator<Item = CopiedRow<'_>> {
-    // Without a header there are no rows.
+    // Nothing is lost: each buffer begins with the header, and the writers compare the number of written rows.
     let mut rest = bytes.get(HEADER.len()..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (row, after) = split_row(rest)?;
