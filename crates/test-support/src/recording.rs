@@ -50,12 +50,13 @@ fn first(bytes: &[u8], has_type: bool) -> Option<(Message<'_>, usize)> {
     Some((message, bytes.len() - after.len() + length))
 }
 
-/// A text, and what follows its NUL.
+/// A text, and what follows its NUL; nothing if it has none.
 fn until_nul(bytes: &[u8]) -> (String, &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    // A text without its terminator is the last thing in a message.
-    (text, bytes.get(end + 1..).unwrap_or_default())
+    let (text, rest) = match bytes.iter().position(|byte| *byte == 0) {
+        Some(end) => (&bytes[..end], &bytes[end + 1..]),
+        None => (bytes, &[][..]),
+    };
+    (String::from_utf8_lossy(text).into_owned(), rest)
 }
 
 #[cfg(test)]

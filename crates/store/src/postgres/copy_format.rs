@@ -181,18 +181,18 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
 }
 
 /// Appends the components of an encoded embedding as `array_recv` reads a `real[]`: one dimension, no NULLs, the type, the
-/// length, the first index, then the components as fields.
-pub(crate) fn write_real_array(buffer: &mut Vec<u8>, embedding: &[u8]) {
+/// length, the first index, then the components as fields. `None` if `embedding` is no encoded embedding.
+pub(crate) fn write_real_array(buffer: &mut Vec<u8>, embedding: &[u8]) -> Option<()> {
     /// The OID of `real`.
     const REAL: i32 = 700;
-    // Nothing is lost: `write_embedding` has written four bytes before the components, and an array without components does
-    // not fit the column, so the server would refuse the row.
-    let components = embedding.get(4..).unwrap_or_default().as_chunks::<4>().0;
-    let length = i32::try_from(components.len()).expect("pgvector ends at 16,000 dimensions");
+    let (_, components) = embedding.split_first_chunk::<4>()?;
+    let (components, []) = components.as_chunks::<4>() else { return None };
+    let length = i32::try_from(components.len()).ok()?;
     for part in [1, 0, REAL, length, 1] {
         buffer.extend(part.to_be_bytes());
     }
     components.iter().for_each(|component| write_field(buffer, component));
+    Some(())
 }
 
 /// The time that a field holds.
@@ -318,15 +318,20 @@ impl RowSplitter {
     }
 }
 
-/// The rows in `bytes`, which begin with the [`HEADER`].
-pub(crate) fn encoded_rows(bytes: &[u8]) -> impl Iterator<Item = CopiedRow<'_>> {
-    // Nothing is lost: each buffer begins with the header, and the writers compare the number of written rows.
-    let mut rest = bytes.get(HEADER.len()..).unwrap_or_default();
-    std::iter::from_fn(move || {
+/// The fields of all rows in `bytes`, which begin with the [`HEADER`]. `None` if there are more than `most`, or not every byte
+/// is part of a row.
+pub(crate) fn encoded_fields(bytes: &[u8], most: usize) -> Option<Vec<Option<&[u8]>>> {
+    let mut rest = bytes.strip_prefix(HEADER)?;
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
         let (row, after) = split_row(rest)?;
+        fields.extend(row.fields());
+        if fields.len() > most {
+            return None;
+        }
         rest = after;
-        Some(row)
-    })
+    }
+    Some(fields)
 }
 
 fn split_row(bytes: &[u8]) -> Option<(CopiedRow<'_>, &[u8])> {
@@ -367,6 +372,34 @@ mod tests {
                 "{size}"
             );
             assert!(splitter.is_complete());
+        }
+    }
+
+    #[test]
+    fn fields_are_those_of_whole_rows_or_none() {
+        let mut bytes = HEADER.to_vec();
+        let mut ends = vec![bytes.len()];
+        for text in ["a", "longer"] {
+            bytes.extend(2_i16.to_be_bytes());
+            write_optional(&mut bytes, Some(text));
+            write_null(&mut bytes);
+            ends.push(bytes.len());
+        }
+        assert_eq!(encoded_fields(&bytes, 4), Some(vec![Some(&b"a"[..]), None, Some(b"longer"), None]));
+        assert_eq!(encoded_fields(&bytes, 3), None, "there are more");
+        for end in 0..=bytes.len() {
+            let fields = encoded_fields(&bytes[..end], 4).map(|fields| fields.len());
+            assert_eq!(fields, ends.iter().position(|whole| *whole == end).map(|rows| 2 * rows), "{end}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_encoded_vector_is_no_array() {
+        let mut array = Vec::new();
+        assert_eq!(write_real_array(&mut array, &[0, 1, 0, 0, 63, 128, 0, 0]), Some(()));
+        assert_eq!(array.len(), 5 * 4 + 2 * 4, "the header, the length of a component, the component");
+        for bytes in [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 63, 128, 0]] {
+            assert_eq!(write_real_array(&mut Vec::new(), bytes), None, "{bytes:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::{
     concise_error::concise,
-    copy_format::{TRAILER, encoded_rows, write_real_array},
+    copy_format::{TRAILER, encoded_fields, write_real_array},
     sql::encoded_rows::RowTarget,
     unnamed::on,
 };
@@ -31,15 +31,13 @@ pub(super) async fn send_rows(
     target: &RowTarget<'_>,
     rows: &[u8],
 ) -> sqlx::Result<u64> {
-    if rows.len() <= SEND_BYTES {
-        let fields = encoded_rows(rows).flat_map(|row| row.fields());
-        let fields: Vec<Option<&[u8]>> = fields.take(MAX_INSERTED_FIELDS + 1).collect();
-        if fields.is_empty() {
-            return Ok(0);
-        }
-        if fields.len() <= MAX_INSERTED_FIELDS {
-            return insert(connection, target, &fields).await.map_err(concise);
-        }
+    if rows.len() <= SEND_BYTES
+        && let Some(fields) = encoded_fields(rows, MAX_INSERTED_FIELDS)
+    {
+        return match fields.is_empty() {
+            true => Ok(0),
+            false => insert(connection, target, &fields).await.map_err(concise),
+        };
     }
     copy(connection, &target.copy(), rows).await.map_err(concise)
 }
@@ -83,7 +81,9 @@ impl Encode<'_, Postgres> for Field<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         match self.bytes {
             None => return Ok(IsNull::Yes),
-            Some(vector) if self.is_vector => write_real_array(buffer, vector),
+            Some(vector) if self.is_vector => {
+                write_real_array(buffer, vector).ok_or("a vector is not encoded as pgvector reads it")?;
+            }
             Some(bytes) => buffer.extend(bytes),
         }
         Ok(IsNull::No)
