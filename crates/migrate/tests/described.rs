@@ -491,29 +491,53 @@ async fn rows(test_database: &TestDatabase) -> i64 {
     rows
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
-    for target in [Target::OwnTables, Target::Shared { table: "chunks".to_owned(), column: "of".to_owned() }]
-    {
+fn targets() -> [Target; 2] {
+    [Target::OwnTables, Target::Shared { table: "chunks".to_owned(), column: "of".to_owned() }]
+}
+
+/// A migration of two collections with records, during which a client deletes.
+struct Interrupted {
+    test_database: TestDatabase,
+    database: Database,
+    directory: Directory,
+    report: Report,
+}
+
+impl Interrupted {
+    async fn by(deletion: Deletion, target: &Target) -> Self {
         let (test_database, database) = prepared().await;
         let directory = directory();
         directory.put("notes", &entries(3..4, 3));
-        let open = || {
-            let source = whole(Source::open(directory.path()).expect("the directory opens"));
-            WholeSource {
-                placement: Placement { target: target.clone(), ..source.placement.clone() },
-                ..source
-            }
-        };
-        let options = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
-        let observer = deleting(&test_database, Deletion::Docs);
-        let report = migrate_collections(&database, open(), &options, &observer).await.expect("the run ends");
+        let observer = deleting(&test_database, deletion);
+        let report = migrate_into(&database, (&directory, target), &observer).await;
+        Self { test_database, database, directory, report }
+    }
+}
+
+/// Copies the collections record by record.
+async fn migrate_into(
+    database: &Database,
+    (directory, target): (&Directory, &Target),
+    observer: &Observer,
+) -> Report {
+    let source = whole(Source::open(directory.path()).expect("the directory opens"));
+    let placement = Placement { target: target.clone(), ..source.placement };
+    let options = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
+    let migrated = migrate_collections(database, WholeSource { placement, ..source }, &options, observer);
+    migrated.await.expect("the run ends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
+    for target in targets() {
+        let Interrupted { test_database, database, directory, report } =
+            Interrupted::by(Deletion::Docs, &target).await;
         let failure = report.collections[0].failure.as_deref().expect("it was deleted");
         let Error::Store { source, .. } = failure else { panic!("{failure}") };
         assert!(matches!(**source, store::Error::DeletedMeanwhile { .. }), "{source}");
         assert_eq!(report.collections[1].outcome(), Outcome::Verified);
         assert_eq!(rows(&test_database).await, 1, "{target:?}");
-        let again = migrate_collections(&database, open(), &options, &silent()).await.expect("the run ends");
+        let again = migrate_into(&database, (&directory, &target), &silent()).await;
         assert_eq!(again.collections[0].registered, Some(Registered::Deleted));
         assert_eq!(again.collections[1].outcome(), Outcome::Verified);
         assert_eq!(rows(&test_database).await, 1, "{target:?}");
@@ -522,21 +546,9 @@ async fn collection_that_is_deleted_while_it_is_copied_leaves_no_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reset_while_a_collection_is_copied_leaves_no_rows() {
-    for target in [Target::OwnTables, Target::Shared { table: "chunks".to_owned(), column: "of".to_owned() }]
-    {
-        let (test_database, database) = prepared().await;
-        let directory = directory();
-        directory.put("notes", &entries(3..4, 3));
-        let open = || {
-            let source = whole(Source::open(directory.path()).expect("the directory opens"));
-            WholeSource {
-                placement: Placement { target: target.clone(), ..source.placement.clone() },
-                ..source
-            }
-        };
-        let options = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
-        let observer = deleting(&test_database, Deletion::Reset);
-        let report = migrate_collections(&database, open(), &options, &observer).await.expect("the run ends");
+    for target in targets() {
+        let Interrupted { test_database, database, directory, report } =
+            Interrupted::by(Deletion::Reset, &target).await;
         for collection in &report.collections[..2] {
             let Some(Error::Store { source, .. }) = collection.failure.as_deref() else {
                 panic!("{collection:?}")
@@ -544,7 +556,7 @@ async fn reset_while_a_collection_is_copied_leaves_no_rows() {
             assert!(matches!(**source, store::Error::DeletedMeanwhile { .. }), "{source}");
         }
         assert_eq!(rows(&test_database).await, 0, "{target:?}");
-        let again = migrate_collections(&database, open(), &options, &silent()).await.expect("the run ends");
+        let again = migrate_into(&database, (&directory, &target), &silent()).await;
         assert_eq!((again.run_id, again.outcome()), (report.run_id, Outcome::Verified), "{again:?}");
         let records: u64 = again.collections.iter().map(CollectionReport::source_records).sum();
         assert_eq!(u64::try_from(rows(&test_database).await), Ok(records), "{target:?}");

@@ -5,13 +5,12 @@ use store::{
     postgres::{
         Database, PostgresStorage,
         collection_records::{Collections, RecordParts, RecordSelection, RecordWrite, WriteMode},
-        collections::{DEFAULT_DATABASE, DEFAULT_TENANT},
     },
     storage::{Atomicity, Change, Effort, Filter, Search, SearchMode, Selection, Start, Storage as _},
 };
 use test_support::{CuttingProxy, TestDatabase};
 
-use super::new;
+use super::{collection_of_queries, new, register};
 use crate::{at_angle, nearest_to};
 
 /// Settings that may be sent with another statement: they limit it, and change nothing on the workers.
@@ -97,13 +96,8 @@ async fn use_services(database: &Database) {
 
 /// Reads, searches and writes of a Chroma client in the collection of a service.
 async fn use_chroma(database: &Database) {
-    database.create_default_tenant().await.expect("the tenant is created");
-    database.register_services().await.expect("the service is registered");
+    register(database).await;
     let collections = Collections::new(database.clone());
-    let of_queries = async || {
-        let found = database.collection_named(DEFAULT_TENANT, DEFAULT_DATABASE, "queries").await;
-        found.expect("the registry is read").expect("the service is registered")
-    };
     let record = |number: u16| RecordWrite {
         id: format!("chroma {number}"),
         embedding: Some(at_angle(f32::from(number) / 30.0).into()),
@@ -113,9 +107,12 @@ async fn use_chroma(database: &Database) {
     };
     for mode in [WriteMode::Add, WriteMode::Upsert, WriteMode::Update] {
         let records: Vec<RecordWrite> = (0..5).map(record).collect();
-        collections.write(&of_queries().await, &records, mode).await.expect("they are written");
+        collections
+            .write(&collection_of_queries(database).await, &records, mode)
+            .await
+            .expect("they are written");
     }
-    let collection = of_queries().await;
+    let collection = collection_of_queries(database).await;
     let of_id =
         RecordSelection { ids: Some(vec!["chroma 1".to_owned(), "chroma 2".to_owned()]), filter: None };
     for selection in [RecordSelection::default(), of_id.clone()] {

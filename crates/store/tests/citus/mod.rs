@@ -10,7 +10,7 @@ use store::{
     postgres::{
         Database, Placement, PostgresStorage, Table,
         collection_records::{Collections, RecordParts, RecordSelection, RecordWrite, WriteMode},
-        collections::{DEFAULT_DATABASE, DEFAULT_TENANT},
+        collections::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
         nearest::{IndexSearch, NeighbourSearch},
         vector_index::{IndexState, Share},
         write::{Batch, row_digest},
@@ -149,15 +149,21 @@ async fn chroma_clients_see_the_same_of_distributed_tables() {
     assert_equal_answers(answers_to_chroma).await;
 }
 
+/// Shows the services' collections to Chroma clients.
+async fn register(database: &Database) {
+    database.create_default_tenant().await.expect("the tenant is created");
+    database.register_services().await.expect("the services are registered");
+}
+
+async fn collection_of_queries(database: &Database) -> Collection {
+    let found = database.collection_named(DEFAULT_TENANT, DEFAULT_DATABASE, "queries").await;
+    found.expect("the registry is read").expect("the service is registered")
+}
+
 /// What Chroma clients are answered about the collection of a service.
 async fn answers_to_chroma(database: &Database) -> Vec<String> {
-    database.create_default_tenant().await.expect("the tenant is created");
-    database.register_services().await.expect("the service is registered");
+    register(database).await;
     let collections = Collections::new(database.clone());
-    let of_queries = async || {
-        let found = database.collection_named(DEFAULT_TENANT, DEFAULT_DATABASE, "queries").await;
-        found.expect("the registry is read").expect("the service is registered")
-    };
     let record = |number: u16| RecordWrite {
         id: format!("id {number}"),
         embedding: Some(at_angle(f32::from(number) / 30.0).into()),
@@ -182,11 +188,11 @@ async fn answers_to_chroma(database: &Database) -> Vec<String> {
         if mode == WriteMode::Update {
             records.iter_mut().for_each(|record| record.document = Some("changed".to_owned()));
         }
-        let collection = of_queries().await;
+        let collection = collection_of_queries(database).await;
         collections.write(&collection, &records, mode).await.expect("they are written");
         answers.push(format!("{:?}", collections.count(&collection).await));
     }
-    let collection = of_queries().await;
+    let collection = collection_of_queries(database).await;
     let of_ids = |ids: &[&str]| RecordSelection {
         ids: Some(ids.iter().map(|id| (*id).to_owned()).collect()),
         filter: None,
@@ -214,17 +220,21 @@ async fn answers_to_chroma(database: &Database) -> Vec<String> {
     answers
 }
 
+async fn add_random_queries(citus: &CitusDatabase, count: u32) {
+    citus
+        .execute(&format!(
+            "insert into queries (query_text, theme, embedding)
+            select n::text, 'a', array(select random() from generate_series(1, 384) where n > 0)::vector
+            from generate_series(1, {count}) n"
+        ))
+        .await;
+}
+
 #[tokio::test]
 async fn search_parameters_reach_the_shards_and_exact_scans_are_exact() {
     let Some(citus) = CitusDatabase::create().await else { return };
     let database = citus.distributed().await;
-    citus
-        .execute(
-            "insert into queries (query_text, theme, embedding)
-            select n::text, 'a', array(select random() from generate_series(1, 384) where n > 0)::vector
-            from generate_series(1, 3000) n",
-        )
-        .await;
+    add_random_queries(&citus, 3000).await;
     citus
         .execute(
             "create index on queries using hnsw (embedding vector_cosine_ops) with (m = 4, ef_construction = 16)",
@@ -392,13 +402,7 @@ async fn maintenance_sees_rows_sizes_and_times_of_the_shards() {
 async fn index_has_the_size_of_all_shards_and_is_valid_when_it_is_valid_on_each() {
     let Some(citus) = CitusDatabase::create().await else { return };
     let database = citus.distributed().await;
-    citus
-        .execute(
-            "insert into queries (query_text, theme, embedding)
-            select n::text, 'a', array(select random() from generate_series(1, 384) where n > 0)::vector
-            from generate_series(1, 400) n",
-        )
-        .await;
+    add_random_queries(&citus, 400).await;
     citus.execute("create index by_angle on queries using hnsw (embedding vector_cosine_ops)").await;
     let table = Table::of(Service::Query);
     let observed = async || {
