@@ -258,6 +258,36 @@ fn overwriting() -> MigrateOptions {
 }
 
 #[tokio::test]
+async fn texts_that_look_escaped_replace_escaped_ones_exactly() {
+    // How texts with NUL are stored.
+    let text = "\u{10fffe}0";
+    for target in [Target::OwnTables, shared()] {
+        let (api, folder) = (Api::start().await, tempfile::tempdir().expect("a folder"));
+        let mut writer = ChromaWriter::create(folder.path());
+        let record = ChromaRecord {
+            id: "a".to_owned(),
+            vector: vec![1.0, 2.0],
+            document: Some(text.to_owned()),
+            metadata: Metadata::from([("x".to_owned(), MetadataValue::Text(text.to_owned()))]),
+        };
+        writer
+            .write(&ChromaCollection::new("docs", DistanceSpace::L2, ChromaForm::Log), [record].into_iter());
+        writer.finish();
+        api.migrate(folder.path(), target.clone(), &MigrateOptions::default()).await;
+        let docs = api.named("docs").await;
+        let read =
+            async || api.done(&format!("{docs}/get"), json!({"include": ["documents", "metadatas"]})).await;
+        let migrated = read().await;
+        assert_eq!((&migrated["documents"][0], &migrated["metadatas"][0]["x"]), (&json!(text), &json!(text)));
+        api.done(&format!("{docs}/update"), json!({"ids": ["a"], "documents": ["nul: \0"]})).await;
+        assert_eq!(read().await["documents"][0], "nul: \0");
+        let report = api.migrate(folder.path(), target, &overwriting()).await;
+        assert_eq!(outcomes(&report), [Outcome::Verified]);
+        assert_eq!(read().await, migrated);
+    }
+}
+
+#[tokio::test]
 async fn records_that_clients_deleted_are_not_restored_by_the_next_migration() {
     for target in [Target::OwnTables, shared()] {
         let api = Api::start().await;

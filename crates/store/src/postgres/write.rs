@@ -487,7 +487,9 @@ async fn update_staged(
     ids: &[Uuid],
 ) -> Result<u64, Error> {
     stage(connection, table, rows).await?;
-    let updated = sqlx::query(sql::update_from_staging(table))
+    // A client may have marked the text that is replaced.
+    let is_served = has_positions(connection, &table.name).await.during("update changed rows")?;
+    let updated = sqlx::query(sql::update_from_staging(table, is_served))
         .bind(ids)
         .execute(on(connection))
         .await

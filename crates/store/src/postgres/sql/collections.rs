@@ -24,7 +24,7 @@ use crate::{
 /// The column with the order in which records were added; null in rows from before it was added.
 const POSITION: &str = "position";
 /// The column that is true if the texts of the row are escaped.
-const ESCAPED: &str = "is_escaped";
+pub(crate) const ESCAPED: &str = "is_escaped";
 /// The columns that only the tables of collections have.
 pub(crate) const COLLECTION_COLUMNS: [&str; 2] = [POSITION, ESCAPED];
 /// First the records from before there was a position.

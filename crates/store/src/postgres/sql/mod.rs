@@ -143,14 +143,18 @@ returning id",
     ))
 }
 
-/// Updates the rows `$1` from the staged ones. The run that copied them is not changed.
-pub(crate) fn update_from_staging(table: &Table) -> Sql {
-    let assignments: Vec<String> = table
+/// Updates the rows `$1` from the staged ones, whose texts are not escaped; `is_served` if Chroma clients see the table. The run
+/// that copied the rows is not changed.
+pub(crate) fn update_from_staging(table: &Table, is_served: bool) -> Sql {
+    let mut assignments: Vec<String> = table
         .all_columns()
         .into_iter()
         .filter(|column| !matches!(*column, "id" | "migration_run"))
         .map(|column| format!("{column} = staged.{column}", column = quoted(column)))
         .collect();
+    if is_served {
+        assignments.push(format!("{} = null", collections::ESCAPED));
+    }
     trusted(format!(
         "update {} kept
 set {}
@@ -539,7 +543,7 @@ mod tests {
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
         check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);
         check(&insert_staged(outputs), &expect_file!["golden/insert_staged.sql"]);
-        check(&update_from_staging(outputs), &expect_file!["golden/update_from_staging.sql"]);
+        check(&update_from_staging(outputs, false), &expect_file!["golden/update_from_staging.sql"]);
         check(&keep_replaced(outputs), &expect_file!["golden/keep_replaced.sql"]);
         check(&lock_rows(outputs), &expect_file!["golden/lock_rows.sql"]);
         check(&lock_each_row(outputs, &run), &expect_file!["golden/lock_each_row.sql"]);
