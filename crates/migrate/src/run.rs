@@ -11,7 +11,7 @@ use crate::{
     classify::Tally,
     observe::{Event, Observer, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions, missing_vectors},
-    prepare::{begin, prepare},
+    prepare::{begin, check_dimension, prepare},
     report::{CollectionReport, Phases, Report, Stopped},
     resume::Origins,
     served::{Registrations, is_served, registration},
@@ -227,6 +227,7 @@ pub(crate) async fn compare(
     task: CompareTask,
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
+    check_dimension(&task.transfer)?;
     let CompareTask { transfer: Transfer { source, table }, origins, options, most_searches, may_be_absent } =
         task;
     let origin = source.origin();

@@ -1,14 +1,22 @@
 //! Target tables: created ones, unsuitable ones, and shared ones.
 
-use migrate::{EditedRows, Error, MigrateOptions, Mode, Outcome, Transfer};
+use migrate::{
+    EditedRows, Error, MigrateOptions, Mode, Outcome, Report, Transfer, VerifyOptions, migrate_collections,
+    verify_collections,
+};
 use records::{DistanceSpace, Service};
-use store::postgres::{Table, collections::Registered};
+use store::{
+    chroma::Source,
+    postgres::{Table, collections::Registered},
+};
 use test_support::sample;
 
 use crate::{
     copied,
     directory::{Directory, entries},
-    empty, migrate, one, prepared, sample_name, silent, table, transfer, transfer_of, verified, whole_state,
+    empty, migrate, one, prepared, sample_name,
+    served::whole,
+    silent, table, transfer, transfer_of, verified, whole_state,
 };
 
 #[tokio::test]
@@ -195,4 +203,22 @@ async fn collection_that_lost_all_records_before_it_was_migrated_has_no_table_an
         assert_eq!((report.outcome(), report.is_table_absent), (Outcome::NothingToMigrate, true));
     }
     assert!(one::<bool>(&test_database, "select to_regclass('records') is null").await);
+}
+
+#[tokio::test]
+async fn collection_of_too_many_dimensions_fails_alone_also_when_it_is_compared() {
+    let (_test_database, database) = prepared().await;
+    let directory = Directory::with("docs", DistanceSpace::L2, &entries(0..3, 3));
+    directory.add_collection("wide", DistanceSpace::L2);
+    // More than the format of a vector can express.
+    directory.put("wide", &entries(0..1, 40_000));
+    let open = || whole(Source::open(directory.path()).expect("the directory opens"));
+    let migrated = migrate_collections(&database, open(), &MigrateOptions::default(), &silent()).await;
+    let compared = verify_collections(&database, open(), VerifyOptions::default(), &silent()).await;
+    for report in [migrated, compared] {
+        let Report { collections, .. } = report.expect("the run ends");
+        assert_eq!(collections[0].outcome(), Outcome::Verified);
+        let failure = collections[1].failure.as_deref();
+        assert!(matches!(failure, Some(Error::Dimension { dimension: 40_000, .. })), "{failure:?}");
+    }
 }
